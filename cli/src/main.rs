@@ -1,0 +1,2 @@
+//! The `uct` command.
+fn main() {}
