@@ -2,6 +2,7 @@
 //! fragments, and the ICMP errors a router sends.
 
 pub mod capture;
+pub mod control;
 pub mod link;
 pub mod route;
 pub mod topology;
