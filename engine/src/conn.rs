@@ -245,6 +245,11 @@ impl Conn {
         self.lock().extras.as_ref().and_then(|e| e.helper.clone())
     }
 
+    /// The connection whose expectation announced this one.
+    pub fn master(&self) -> Option<Arc<Conn>> {
+        self.lock().extras.as_ref().and_then(|e| e.master.clone())
+    }
+
     /// Changes what only some connections have.
     pub fn with_extras<T>(&self, change: impl FnOnce(&mut Extras) -> T) -> T {
         let mut inner = self.lock();
