@@ -2,6 +2,8 @@
 //! fragments, and the ICMP errors a router sends.
 
 pub mod capture;
+pub mod defrag;
 pub mod link;
+pub mod refrag;
 pub mod route;
 pub mod topology;
