@@ -1,1 +1,3 @@
-//! Placeholder of the workspace skeleton.
+//! NAT through the reply tuple, nft rules, port choice and packet rewriting.
+
+pub mod rules;

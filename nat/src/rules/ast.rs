@@ -188,19 +188,42 @@ pub(crate) type Stmt = Node<StmtKind>;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum StmtKind {
-    Match { left: Expr, op: RelOp, right: Expr },
+    Match {
+        left: Expr,
+        op: RelOp,
+        right: Expr,
+    },
     /// `tcp flags syn / syn,ack`
-    Flags { left: Expr, op: RelOp, value: Expr, mask: Expr },
+    Flags {
+        left: Expr,
+        op: RelOp,
+        value: Expr,
+        mask: Expr,
+    },
     Verdict(Verdict),
-    Vmap { key: Expr, map: Expr },
+    Vmap {
+        key: Expr,
+        map: Expr,
+    },
     Counter(Option<Name>),
-    Log { prefix: Option<String> },
+    Log {
+        prefix: Option<String>,
+    },
     Limit(Limit),
-    CtCount { excess: Excess, count: u32 },
+    CtCount {
+        excess: Excess,
+        count: u32,
+    },
     Notrack,
-    Reject { with: RejectWith, code: Option<Expr> },
+    Reject {
+        with: RejectWith,
+        code: Option<Expr>,
+    },
     Nat(Nat),
-    Set { target: Target, value: Expr },
+    Set {
+        target: Target,
+        value: Expr,
+    },
     MaxSeg(MaxSeg),
 }
 
@@ -217,13 +240,28 @@ pub(crate) enum TableFamily {
     Inet,
 }
 
-impl std::fmt::Display for TableFamily {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl TableFamily {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             TableFamily::Ip => "ip",
             TableFamily::Ip6 => "ip6",
             TableFamily::Inet => "inet",
-        })
+        }
+    }
+
+    /// Whether packets of this family pass the table's chains.
+    pub(crate) fn holds(self, family: uct_engine::Family) -> bool {
+        match self {
+            TableFamily::Ip => family == uct_engine::Family::Ipv4,
+            TableFamily::Ip6 => family == uct_engine::Family::Ipv6,
+            TableFamily::Inet => true,
+        }
+    }
+}
+
+impl std::fmt::Display for TableFamily {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -7,7 +7,7 @@ use super::types::DataType;
 
 /// The header a place is counted from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Header {
+pub(crate) enum Header {
     /// The IPv4 or IPv6 header.
     Network,
     /// What follows it and its extensions.
@@ -77,7 +77,9 @@ const fn field(protocol: Protocol, name: &'static str, offset: u16, bits: u8, ty
     Field { protocol, name, offset, bits, ty }
 }
 
-use DataType::{Dscp, IcmpCode, IcmpType, Icmpv6Code, Icmpv6Type, InetProto, InetService, Integer, Ipv4Addr, Ipv6Addr, TcpFlag};
+use DataType::{
+    Dscp, IcmpCode, IcmpType, Icmpv6Code, Icmpv6Type, InetProto, InetService, Integer, Ipv4Addr, Ipv6Addr, TcpFlag,
+};
 
 /// Every header field a rule may name.
 pub(crate) const FIELDS: &[Field] = &[
@@ -144,7 +146,7 @@ impl Field {
 
 /// What is known about the packet beside its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MetaKey {
+pub(crate) enum MetaKey {
     /// The transport protocol, behind all IPv6 extension headers.
     L4Proto,
     /// IPv4 (2) or IPv6 (10).
@@ -199,7 +201,7 @@ impl MetaKey {
 
 /// The direction written in `ct original …` and `ct reply …`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CtDir {
+pub(crate) enum CtDir {
     /// As the first packet went.
     Original,
     /// The other way.
@@ -208,7 +210,7 @@ pub enum CtDir {
 
 /// What a rule can ask of connection tracking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CtKey {
+pub(crate) enum CtKey {
     /// invalid 1, established 2, related 4, new 8, untracked 64.
     State,
     /// The packet's direction: 0 original, 1 reply.
@@ -311,7 +313,7 @@ impl CtKey {
 
 /// Which address a `fib` expression looks up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FibAddress {
+pub(crate) enum FibAddress {
     /// The packet's source.
     Source,
     /// The packet's destination.
@@ -320,7 +322,7 @@ pub enum FibAddress {
 
 /// What a `fib` expression wants to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FibResult {
+pub(crate) enum FibResult {
     /// unspec 0, unicast 1, local 2, broadcast 3, anycast 4, multicast 5, blackhole 6, unreachable 7, prohibit 8.
     Type,
     /// Whether there is a route by way of the interface the packet came in on.

@@ -37,8 +37,8 @@ pub(crate) struct Token {
 
 /// Longest first, so that `<<` is not two `<`.
 const PUNCTUATION: [&str; 27] = [
-    "==", "!=", "<=", ">=", "<<", ">>", "{", "}", "(", ")", "[", "]", ",", ";", ":", ".", "/", "-", "+", "=", "<", ">", "&", "|", "^", "!",
-    "*",
+    "==", "!=", "<=", ">=", "<<", ">>", "{", "}", "(", ")", "[", "]", ",", ";", ":", ".", "/", "-", "+", "=", "<", ">",
+    "&", "|", "^", "!", "*",
 ];
 
 pub(crate) fn lex(file: FileId, text: &str) -> Result<Vec<Token>> {
@@ -160,7 +160,8 @@ fn is_word(c: char) -> bool {
 
 /// The length of the IPv4, IPv6 or MAC address that `text` begins with.
 fn address(text: &str) -> Option<usize> {
-    let run = text.bytes().position(|b| !(b.is_ascii_hexdigit() || b == b':' || b == b'.')).unwrap_or(text.len()).min(48);
+    let run =
+        text.bytes().position(|b| !(b.is_ascii_hexdigit() || b == b':' || b == b'.')).unwrap_or(text.len()).min(48);
     let run = &text[..run];
     let dots = run.bytes().take_while(|&b| b.is_ascii_digit() || b == b'.').count();
     if !run.contains("::") && run.bytes().filter(|&b| b == b':').count() < 5 {
@@ -177,7 +178,8 @@ fn address(text: &str) -> Option<usize> {
 }
 
 fn is_mac(text: &str) -> bool {
-    text.split(':').count() == 6 && text.split(':').all(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))
+    text.split(':').count() == 6
+        && text.split(':').all(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Milliseconds of a duration such as `1d2h3m4s5ms`: every unit at most once, in this order, at least one.

@@ -265,7 +265,11 @@ mod tests {
     }
 
     fn fake() -> Fake {
-        Fake(["/etc/a.nft", "/etc/fw.d/20-b.nft", "/etc/fw.d/10-a.nft", "/etc/fw.d/.hidden.nft", "./x.nft"].map(|k| (k, "")).into())
+        Fake(
+            ["/etc/a.nft", "/etc/fw.d/20-b.nft", "/etc/fw.d/10-a.nft", "/etc/fw.d/.hidden.nft", "./x.nft"]
+                .map(|k| (k, ""))
+                .into(),
+        )
     }
 
     #[test]

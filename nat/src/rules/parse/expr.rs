@@ -20,9 +20,47 @@ enum Side {
 
 /// Words that begin a selector nft knows and we do not.
 const UNSUPPORTED: &[&str] = &[
-    "ether", "vlan", "arp", "rt", "rt0", "rt2", "srh", "frag", "hbh", "dst", "mh", "exthdr", "numgen", "jhash", "symhash", "socket", "osf",
-    "ipsec", "igmp", "ah", "esp", "comp", "skuid", "skgid", "cgroup", "nftrace", "rtclassid", "iifgroup", "oifgroup", "iiftype", "oiftype",
-    "cpu", "ibrname", "obrname", "ibriport", "obriport", "time", "hour", "day", "random", "@",
+    "ether",
+    "vlan",
+    "arp",
+    "rt",
+    "rt0",
+    "rt2",
+    "srh",
+    "frag",
+    "hbh",
+    "dst",
+    "mh",
+    "exthdr",
+    "numgen",
+    "jhash",
+    "symhash",
+    "socket",
+    "osf",
+    "ipsec",
+    "igmp",
+    "ah",
+    "esp",
+    "comp",
+    "skuid",
+    "skgid",
+    "cgroup",
+    "nftrace",
+    "rtclassid",
+    "iifgroup",
+    "oifgroup",
+    "iiftype",
+    "oiftype",
+    "cpu",
+    "ibrname",
+    "obrname",
+    "ibriport",
+    "obriport",
+    "time",
+    "hour",
+    "day",
+    "random",
+    "@",
 ];
 
 impl Parser<'_> {
@@ -162,7 +200,8 @@ impl Parser<'_> {
                         None => {
                             let span = start.to(self.span());
                             let fault = Fault::new(span, format!("nft expression '{word} {name}' is not supported"));
-                            let known: Vec<_> = FIELDS.iter().filter(|f| f.protocol == *protocol).map(|f| f.name).collect();
+                            let known: Vec<_> =
+                                FIELDS.iter().filter(|f| f.protocol == *protocol).map(|f| f.name).collect();
                             return Err(fault.help(format!("fields of {word}: {}", known.join(", "))));
                         }
                     }
@@ -188,7 +227,11 @@ impl Parser<'_> {
         let Some(dir) = dir else {
             let Some((_, key)) = CtKey::PLAIN.iter().find(|(known, _)| *known == name) else {
                 let fault = Fault::new(span, format!("nft expression 'ct {name}' is not supported"));
-                return Err(if name == "saddr" || name == "daddr" { fault.help("write 'ct original ip saddr'") } else { fault });
+                return Err(if name == "saddr" || name == "daddr" {
+                    fault.help("write 'ct original ip saddr'")
+                } else {
+                    fault
+                });
             };
             self.advance();
             return Ok(Selector::Ct(*key, None));
@@ -196,7 +239,9 @@ impl Parser<'_> {
         self.advance();
         if name == "ip" || name == "ip6" {
             let side = self.word().to_owned();
-            let Some((_, _, key)) = CtKey::ADDRESSES.iter().find(|(family, known, _)| *family == name && *known == side) else {
+            let Some((_, _, key)) =
+                CtKey::ADDRESSES.iter().find(|(family, known, _)| *family == name && *known == side)
+            else {
                 return self.unexpected("'saddr' or 'daddr'");
             };
             self.advance();
@@ -205,7 +250,8 @@ impl Parser<'_> {
         match CtKey::DIRECTED.iter().find(|(known, _)| *known == name) {
             Some((_, key)) => Ok(Selector::Ct(*key, Some(dir))),
             None if name == "saddr" || name == "daddr" => {
-                Err(Fault::new(span, format!("which '{name}' is not clear here")).help(format!("write 'ip {name}' or 'ip6 {name}'")))
+                Err(Fault::new(span, format!("which '{name}' is not clear here"))
+                    .help(format!("write 'ip {name}' or 'ip6 {name}'")))
             }
             None => refuse(span, format!("'{name}' has no direction in nft")),
         }
@@ -233,7 +279,8 @@ impl Parser<'_> {
         if self.eat_word("type") {
             return Ok(Selector::Fib(address, FibResult::Type));
         }
-        if self.eat(".") && self.eat_word("iif") && self.eat_word("oif") && ["missing", "exists"].contains(&self.word()) {
+        if self.eat(".") && self.eat_word("iif") && self.eat_word("oif") && ["missing", "exists"].contains(&self.word())
+        {
             return Ok(Selector::Fib(address, FibResult::OifPresent));
         }
         let fault = Fault::new(start.to(self.span()), "this form of 'fib' is not supported");

@@ -37,17 +37,161 @@ const MAX_OPERATORS: u32 = 16;
 
 /// Words that nft 1.0.6 keeps for itself, so that they cannot name a chain, set, table or variable unless quoted by context.
 const RESERVED: &[&str] = &[
-    "accept", "add", "ah", "all", "and", "arp", "auto-merge", "bridge", "cgroup", "chain", "comment", "comp", "constant", "continue",
-    "counter", "cpu", "create", "ct", "day", "dccp", "define", "delete", "describe", "destroy", "device", "devices", "dnat", "drop", "dst",
-    "dup", "dynamic", "ecn", "element", "elements", "esp", "ether", "exists", "expires", "export", "exthdr", "fib", "flags", "flow",
-    "flowtable", "flush", "frag", "fwd", "gc-interval", "get", "goto", "handle", "hbh", "hook", "hour", "ibriport", "ibrname", "icmp",
-    "icmpv6", "igmp", "iif", "iifgroup", "iifname", "iiftype", "import", "include", "index", "inet", "insert", "interval", "ip", "ip6",
-    "ipsec", "jhash", "jump", "last", "limit", "list", "ll", "log", "lt", "gt", "le", "ge", "eq", "ne", "map", "mark", "masquerade",
-    "meta", "meter", "mh", "missing", "monitor", "netdev", "nftrace", "nh", "not", "notrack", "numgen", "obriport", "obrname", "offload",
-    "oif", "oifgroup", "oifname", "oiftype", "or", "osf", "pkttype", "policy", "position", "priority", "queue", "quota", "random",
-    "redefine", "redirect", "reject", "rename", "replace", "reset", "return", "rt", "rt0", "rt2", "rtclassid", "rule", "ruleset", "sctp",
-    "secmark", "set", "size", "skgid", "skuid", "snat", "socket", "srh", "symhash", "synproxy", "table", "tcp", "th", "time", "timeout",
-    "tproxy", "type", "typeof", "udp", "udplite", "undefine", "update", "vlan", "vmap", "xor", "xt",
+    "accept",
+    "add",
+    "ah",
+    "all",
+    "and",
+    "arp",
+    "auto-merge",
+    "bridge",
+    "cgroup",
+    "chain",
+    "comment",
+    "comp",
+    "constant",
+    "continue",
+    "counter",
+    "cpu",
+    "create",
+    "ct",
+    "day",
+    "dccp",
+    "define",
+    "delete",
+    "describe",
+    "destroy",
+    "device",
+    "devices",
+    "dnat",
+    "drop",
+    "dst",
+    "dup",
+    "dynamic",
+    "ecn",
+    "element",
+    "elements",
+    "esp",
+    "ether",
+    "exists",
+    "expires",
+    "export",
+    "exthdr",
+    "fib",
+    "flags",
+    "flow",
+    "flowtable",
+    "flush",
+    "frag",
+    "fwd",
+    "gc-interval",
+    "get",
+    "goto",
+    "handle",
+    "hbh",
+    "hook",
+    "hour",
+    "ibriport",
+    "ibrname",
+    "icmp",
+    "icmpv6",
+    "igmp",
+    "iif",
+    "iifgroup",
+    "iifname",
+    "iiftype",
+    "import",
+    "include",
+    "index",
+    "inet",
+    "insert",
+    "interval",
+    "ip",
+    "ip6",
+    "ipsec",
+    "jhash",
+    "jump",
+    "last",
+    "limit",
+    "list",
+    "ll",
+    "log",
+    "lt",
+    "gt",
+    "le",
+    "ge",
+    "eq",
+    "ne",
+    "map",
+    "mark",
+    "masquerade",
+    "meta",
+    "meter",
+    "mh",
+    "missing",
+    "monitor",
+    "netdev",
+    "nftrace",
+    "nh",
+    "not",
+    "notrack",
+    "numgen",
+    "obriport",
+    "obrname",
+    "offload",
+    "oif",
+    "oifgroup",
+    "oifname",
+    "oiftype",
+    "or",
+    "osf",
+    "pkttype",
+    "policy",
+    "position",
+    "priority",
+    "queue",
+    "quota",
+    "random",
+    "redefine",
+    "redirect",
+    "reject",
+    "rename",
+    "replace",
+    "reset",
+    "return",
+    "rt",
+    "rt0",
+    "rt2",
+    "rtclassid",
+    "rule",
+    "ruleset",
+    "sctp",
+    "secmark",
+    "set",
+    "size",
+    "skgid",
+    "skuid",
+    "snat",
+    "socket",
+    "srh",
+    "symhash",
+    "synproxy",
+    "table",
+    "tcp",
+    "th",
+    "time",
+    "timeout",
+    "tproxy",
+    "type",
+    "typeof",
+    "udp",
+    "udplite",
+    "undefine",
+    "update",
+    "vlan",
+    "vmap",
+    "xor",
+    "xt",
 ];
 
 /// Reads a ruleset, and whatever it includes, into commands.
@@ -196,7 +340,9 @@ impl Parser<'_> {
                 Ok(())
             }
             Kind::End => Ok(()),
-            Kind::Punct("}") => Err(Fault::new(self.span(), "expected a line break or ';' before '}'").help("nft wants one there too")),
+            Kind::Punct("}") => {
+                Err(Fault::new(self.span(), "expected a line break or ';' before '}'").help("nft wants one there too"))
+            }
             _ => self.unexpected("a line break or ';'"),
         }
     }
@@ -213,7 +359,8 @@ impl Parser<'_> {
     /// A number that must fit `T`.
     fn small<T: TryFrom<u64>>(&mut self, what: &str) -> Result<T> {
         let number = self.number(what)?;
-        T::try_from(number.node).map_err(|_| Fault::new(number.span, format!("{} is too large for {what}", number.node)))
+        T::try_from(number.node)
+            .map_err(|_| Fault::new(number.span, format!("{} is too large for {what}", number.node)))
     }
 
     /// The name of a table, chain, set, object or variable.
@@ -338,10 +485,16 @@ impl Parser<'_> {
                     break;
                 }
             }
-            return if known { self.end_of_item() } else { refuse(name.span, format!("variable '{}' is not defined", name.node)) };
+            return if known {
+                self.end_of_item()
+            } else {
+                refuse(name.span, format!("variable '{}' is not defined", name.node))
+            };
         }
         if verb == "define" && known {
-            return Err(Fault::new(name.span, format!("variable '{}' is defined already", name.node)).help("use 'redefine'"));
+            return Err(
+                Fault::new(name.span, format!("variable '{}' is defined already", name.node)).help("use 'redefine'")
+            );
         }
         self.expect("=")?;
         let value = self.initializer()?;
@@ -366,12 +519,16 @@ impl Parser<'_> {
         fn depth(expr: &Expr, known: &dyn Fn(&Rc<Expr>) -> u32) -> u32 {
             match &expr.node {
                 ExprKind::Variable(inner) => 1 + known(inner),
-                ExprKind::Concat(parts) | ExprKind::List(parts) => parts.iter().map(|p| depth(p, known)).max().unwrap_or(0),
+                ExprKind::Concat(parts) | ExprKind::List(parts) => {
+                    parts.iter().map(|p| depth(p, known)).max().unwrap_or(0)
+                }
                 ExprKind::Set(elements) => {
                     let values = elements.iter().flat_map(|e| [Some(&e.key), e.value.as_ref()]).flatten();
                     1 + values.map(|e| depth(e, known)).max().unwrap_or(0)
                 }
-                ExprKind::Range(a, b) | ExprKind::Binary(_, a, b) | ExprKind::Map(a, b) => depth(a, known).max(depth(b, known)),
+                ExprKind::Range(a, b) | ExprKind::Binary(_, a, b) | ExprKind::Map(a, b) => {
+                    depth(a, known).max(depth(b, known))
+                }
                 ExprKind::Prefix(a, _) => depth(a, known),
                 _ => 0,
             }

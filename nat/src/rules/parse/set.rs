@@ -11,7 +11,8 @@ impl Parser<'_> {
     pub(super) fn set(&mut self, word: &str) -> Result<Set> {
         let name = self.name(&format!("the name of a {word}"))?;
         let map = word == "map";
-        let mut set = Set { name, map, key: None, data: None, interval: false, auto_merge: false, elements: Vec::new() };
+        let mut set =
+            Set { name, map, key: None, data: None, interval: false, auto_merge: false, elements: Vec::new() };
         self.block(&mut |parser| {
             let span = parser.span();
             match parser.word() {
@@ -22,7 +23,12 @@ impl Parser<'_> {
                         match parser.word() {
                             "interval" => set.interval = true,
                             "constant" | "timeout" => {}
-                            "dynamic" => return refuse(parser.span(), "set flag 'dynamic' is not supported: the packet path fills no sets"),
+                            "dynamic" => {
+                                return refuse(
+                                    parser.span(),
+                                    "set flag 'dynamic' is not supported: the packet path fills no sets",
+                                );
+                            }
                             _ => return parser.unexpected("a set flag: 'interval', 'constant' or 'timeout'"),
                         }
                         parser.advance();
@@ -60,7 +66,10 @@ impl Parser<'_> {
                 }
                 "timeout" => return refuse(span, "elements that run out ('timeout') are not supported"),
                 "counter" => return refuse(span, "counters of set elements are not supported"),
-                _ => return parser.unexpected("'type', 'typeof', 'flags', 'elements', 'auto-merge', 'size', 'comment' or '}'"),
+                _ => {
+                    return parser
+                        .unexpected("'type', 'typeof', 'flags', 'elements', 'auto-merge', 'size', 'comment' or '}'");
+                }
             }
             parser.end_of_item()
         })?;
@@ -74,7 +83,11 @@ impl Parser<'_> {
         }
         set.key = Some(self.type_spec(typeof_)?);
         if !set.map {
-            return if self.is(":") { refuse(self.span(), "a set has keys only: for values write 'map'") } else { Ok(()) };
+            return if self.is(":") {
+                refuse(self.span(), "a set has keys only: for values write 'map'")
+            } else {
+                Ok(())
+            };
         }
         if !self.is(":") {
             return self.unexpected("':' and the type of the map's values");

@@ -6,7 +6,10 @@ use super::super::lex::Kind;
 use super::Parser;
 
 /// Statements nft knows and we do not, by their first word.
-const UNSUPPORTED: &[&str] = &["queue", "dup", "fwd", "tproxy", "synproxy", "flow", "quota", "xt", "add", "update", "delete", "set", "meter", "last"];
+const UNSUPPORTED: &[&str] = &[
+    "queue", "dup", "fwd", "tproxy", "synproxy", "flow", "quota", "xt", "add", "update", "delete", "set", "meter",
+    "last",
+];
 
 impl Parser<'_> {
     /// One rule, up to the line break or semicolon that ends it.
@@ -59,7 +62,9 @@ impl Parser<'_> {
             ("tcp", "option") => self.maxseg(),
             ("meta", "nftrace" | "priority") if self.word_at(2) == "set" => self.meta_other(),
             ("ip", "option") => refuse(span, "nft expression 'ip option' is not supported"),
-            (word, _) if UNSUPPORTED.contains(&word) => refuse(span, format!("nft statement '{word}' is not supported")),
+            (word, _) if UNSUPPORTED.contains(&word) => {
+                refuse(span, format!("nft statement '{word}' is not supported"))
+            }
             _ if self.at_selector() => self.about_selector(),
             _ => self.unexpected("a statement"),
         }
@@ -98,7 +103,8 @@ impl Parser<'_> {
     /// A match, a `set` statement or a verdict map: all begin with a selector.
     fn about_selector(&mut self) -> Result<StmtKind> {
         let start = self.span();
-        let dir = matches!(self.word_at(1), "original" | "reply") && self.word_at(2) == "zone" && self.word_at(3) == "set";
+        let dir =
+            matches!(self.word_at(1), "original" | "reply") && self.word_at(2) == "zone" && self.word_at(3) == "set";
         if self.word() == "ct" && dir {
             self.advance();
             let dir = self.ct_dir();
@@ -187,7 +193,10 @@ impl Parser<'_> {
         let start = self.span();
         self.advance();
         if self.word() != "nftrace" {
-            return refuse(start.to(self.peek(1).span), format!("nft statement 'meta {} set' is not supported", self.word()));
+            return refuse(
+                start.to(self.peek(1).span),
+                format!("nft statement 'meta {} set' is not supported", self.word()),
+            );
         }
         self.advance();
         self.advance();
@@ -324,7 +333,8 @@ impl Parser<'_> {
         };
         self.advance();
         let too_large = || Fault::new(amount.span, "this rate is too large");
-        let total = amount.node.checked_mul(factor).filter(|total| *total <= u64::from(u32::MAX)).ok_or_else(too_large)?;
+        let total =
+            amount.node.checked_mul(factor).filter(|total| *total <= u64::from(u32::MAX)).ok_or_else(too_large)?;
         if total == 0 {
             return refuse(amount.span, "a rate of nothing never lets a packet pass");
         }
@@ -335,7 +345,13 @@ impl Parser<'_> {
                 (LimitUnit::Packets, "packets") | (LimitUnit::Bytes, "bytes") => 1,
                 (LimitUnit::Bytes, "kbytes") => 1 << 10,
                 (LimitUnit::Bytes, "mbytes") => 1 << 20,
-                _ => return self.unexpected(if unit == LimitUnit::Packets { "'packets'" } else { "'bytes', 'kbytes' or 'mbytes'" }),
+                _ => {
+                    return self.unexpected(if unit == LimitUnit::Packets {
+                        "'packets'"
+                    } else {
+                        "'bytes', 'kbytes' or 'mbytes'"
+                    });
+                }
             };
             let value = number.node.checked_mul(factor).filter(|total| *total <= u64::from(u32::MAX));
             burst = Some(value.ok_or_else(|| Fault::new(number.span, "this burst is too large"))?);

@@ -46,9 +46,8 @@ impl Parser<'_> {
             }
             "table" | "chain" | "rule" | "set" | "map" | "element" | "counter" | "ct" => self.add(Mode::Add),
             "flowtable" | "quota" | "limit" | "secmark" | "synproxy" => self.add(Mode::Add),
-            "destroy" | "replace" | "list" | "reset" | "rename" | "get" | "export" | "import" | "monitor" | "describe" => {
-                refuse(span, format!("nft command '{}' is not supported", self.word()))
-            }
+            "destroy" | "replace" | "list" | "reset" | "rename" | "get" | "export" | "import" | "monitor"
+            | "describe" => refuse(span, format!("nft command '{}' is not supported", self.word())),
             "ip" | "ip6" | "inet" => {
                 let fault = Fault::new(span, "a rule outside of a chain needs 'add rule' before it");
                 Err(fault.help("nft's short form without 'add rule' is not supported"))
@@ -93,10 +92,15 @@ impl Parser<'_> {
                 let elements = self.elements()?;
                 Ok(CommandKind::Elements { table, set, elements })
             }
-            "flowtable" | "quota" | "limit" | "secmark" | "synproxy" => refuse(span, format!("nft object '{what}' is not supported")),
+            "flowtable" | "quota" | "limit" | "secmark" | "synproxy" => {
+                refuse(span, format!("nft object '{what}' is not supported"))
+            }
             _ => {
                 let found = if what.is_empty() { self.text(span).to_owned() } else { what };
-                refuse(span, format!("expected 'table', 'chain', 'rule', 'set', 'map' or 'element', found '{}'", found.trim()))
+                refuse(
+                    span,
+                    format!("expected 'table', 'chain', 'rule', 'set', 'map' or 'element', found '{}'", found.trim()),
+                )
             }
         }
     }
@@ -139,7 +143,9 @@ impl Parser<'_> {
             "ip" => TableFamily::Ip,
             "ip6" => TableFamily::Ip6,
             "inet" => TableFamily::Inet,
-            other @ ("arp" | "bridge" | "netdev") => return refuse(span, format!("tables of family '{other}' are not supported")),
+            other @ ("arp" | "bridge" | "netdev") => {
+                return refuse(span, format!("tables of family '{other}' are not supported"));
+            }
             _ => return self.unexpected("'ip', 'ip6' or 'inet'"),
         };
         self.advance();
@@ -253,7 +259,8 @@ impl Parser<'_> {
         let at = self.span();
         let priority = self.priority(hook.node)?;
         if kind.node == ChainKind::Nat && priority <= -200 {
-            let fault = Fault::new(at.to(self.last_span()), format!("a chain of type nat cannot have priority {priority}"));
+            let fault =
+                Fault::new(at.to(self.last_span()), format!("a chain of type nat cannot have priority {priority}"));
             return Err(fault.help("connection tracking is at -200 and must come first"));
         }
         if kind.node == ChainKind::Nat && hook.node == Hook::Forward {
@@ -265,7 +272,9 @@ impl Parser<'_> {
     /// A number, a name, or a name with an offset; a variable holds a number or a name alone, as in nft.
     fn priority(&mut self, hook: Hook) -> Result<i32> {
         let span = self.span();
-        let fit = |value: i64, span| i32::try_from(value).map_err(|_| Fault::new(span, format!("priority {value} is out of range")));
+        let fit = |value: i64, span| {
+            i32::try_from(value).map_err(|_| Fault::new(span, format!("priority {value} is out of range")))
+        };
         if self.is("$") {
             let variable = self.variable()?;
             return match variable.node.target() {
@@ -273,7 +282,7 @@ impl Parser<'_> {
                 ExprKind::Negative(value) => fit(i64::try_from(*value).unwrap_or(i64::MAX).saturating_neg(), span),
                 ExprKind::Symbol(name) | ExprKind::Quoted(name) => match named_priority(name, hook) {
                     Some(value) => Ok(value),
-                    None => refuse(span, format!("'{name}' is not a priority at hook '{hook}'")),
+                    None => refuse(span, format!("'{name}' is not a priority at hook '{}'", hook.name())),
                 },
                 _ => refuse(span, "this variable is not a priority"),
             };
@@ -291,10 +300,12 @@ impl Parser<'_> {
             if word.is_empty() {
                 return self.unexpected("a priority");
             }
-            let fault = Fault::new(span, format!("'{word}' is not a priority at hook '{hook}'"));
+            let fault = Fault::new(span, format!("'{word}' is not a priority at hook '{}'", hook.name()));
             return Err(match word.split_once('-') {
                 Some((name, offset)) => fault.help(format!("write '{name} - {offset}', with spaces")),
-                None => fault.help("names are raw, mangle, filter, security, at prerouting dstnat, at postrouting srcnat"),
+                None => {
+                    fault.help("names are raw, mangle, filter, security, at prerouting dstnat, at postrouting srcnat")
+                }
             });
         };
         self.advance();
