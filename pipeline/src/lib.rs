@@ -6,5 +6,8 @@ pub mod control;
 pub mod defrag;
 pub mod link;
 pub mod refrag;
+pub mod replay;
 pub mod route;
+pub mod router;
 pub mod topology;
+pub mod vantage;
