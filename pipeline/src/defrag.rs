@@ -42,7 +42,7 @@
 //! Fragments that go on as they are reach the tracker, which finds them INVALID unless the protocol needs no header.
 //!
 //! # Invariants
-//! - Memory is bounded by the two thresholds, counted as Linux counts (buffers in powers of two, see [`queue::charge`]).
+//! - Memory is bounded by the two thresholds, counted as Linux counts (buffers in powers of two).
 //! - Every fragment that was held is told about once: in a datagram, as lost in a drop, in an [`Expired`], or by [`Defrag::held`].
 //! - A fragment that the capture cut short is gathered by its length on the wire; the datagram's bytes end at the first gap.
 //!

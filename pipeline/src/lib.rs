@@ -4,6 +4,7 @@
 pub mod capture;
 pub mod control;
 pub mod defrag;
+pub mod icmp_error;
 pub mod link;
 pub mod refrag;
 pub mod replay;
