@@ -26,9 +26,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use uct_engine::{
-    Confirm, Ct, Direction, Engine, Family, Hook, Invalid, Manip, Packet, Sysctl, Template, Time, Track, Tracked,
-};
+use uct_engine::{Confirm, Ct, Direction, Engine, Family, Hook, Manip, Packet, Sysctl, Template, Time, Track, Tracked};
 use uct_nat::rules::{IfName, PacketType, Ruleset, Step};
 use uct_nat::{Here, Mapping, Nat, Pending, Refusal, Seeded};
 
@@ -156,7 +154,7 @@ enum Tracking {
     /// A rule or the tracker said that it needs none.
     Untracked,
     /// The tracker said no.
-    Invalid(Invalid),
+    Invalid,
 }
 
 /// Why a packet stops, and what its sender is told.
@@ -422,7 +420,7 @@ impl Router {
             Track::Untracked => Tracking::Untracked,
             Track::Invalid(why) => {
                 observer.invalid(why);
-                Tracking::Invalid(why)
+                Tracking::Invalid
             }
             Track::TableFull => return Err(Drop::TableFull.into()),
         };

@@ -63,7 +63,7 @@ impl Router {
         let tracking = match &p.tracking {
             Tracking::Before => rules::Tracking::Before,
             Tracking::Untracked => rules::Tracking::Untracked,
-            Tracking::Invalid(_) => rules::Tracking::Invalid,
+            Tracking::Invalid => rules::Tracking::Invalid,
             Tracking::Tracked(t) => rules::Tracking::Tracked { ct: &t.ct, dir: t.dir, info: t.info },
         };
         let mut cx = Context {

@@ -19,6 +19,8 @@ pub struct Stats {
     pub held: Counter,
     /// Packets that the router's own stack sent.
     pub own: Counter,
+    /// Errors and resets that the router sent about packets.
+    pub answered: Counter,
     /// Packets of which the capture held only a part.
     pub truncated: Counter,
     /// Fragments that were held and then given up with their datagram.
@@ -35,6 +37,7 @@ impl Default for Stats {
             delivered: Counter::default(),
             held: Counter::default(),
             own: Counter::default(),
+            answered: Counter::default(),
             truncated: Counter::default(),
             fragments_lost: Counter::default(),
             dropped: std::array::from_fn(|_| Counter::default()),
