@@ -1,0 +1,1 @@
+//! A scenario as the files that `uct replay` takes.
