@@ -6,7 +6,11 @@
 //!              └─► uct (engine or whole path)               ──► Observed ─┘
 //! ```
 
+pub mod campaign;
+pub mod compare;
+pub mod generate;
 pub mod kernel;
 pub mod observed;
 pub mod packet;
+pub mod run;
 pub mod scenario;

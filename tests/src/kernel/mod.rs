@@ -17,7 +17,8 @@
 //! * **How time passes.** The kernel's clock cannot be moved, but the time that an entry has left can be set. `Advance`
 //!   takes its seconds away from every entry; an entry with nothing left is found expired by the next look at it, as it
 //!   would be in truth. Only the two seconds that a UDP connection must be old to become a stream are waited for,
-//!   because nothing can set them.
+//!   because nothing can set them. Fragments that miss a piece are given up after one real second, which stands for the
+//!   30 or 60 seconds of their family: `Advance` by more than 60 seconds waits for it, by less does not.
 //! * **What is kept out.** Neighbours are static, addresses need no detection, nothing is advertised, redirects and
 //!   rate limits of ICMP are off, and what the router's own stack receives is taken away before it can answer.
 //!
@@ -28,6 +29,7 @@ mod ctnetlink;
 mod namespace;
 mod netlink;
 mod nflog;
+mod pool;
 mod setup;
 mod tap;
 
@@ -43,6 +45,7 @@ use self::ctnetlink::Known;
 use self::namespace::Namespace;
 use self::netlink::{Netlink, Request};
 use self::nflog::Delivered;
+pub use self::pool::Pool;
 use self::tap::Tap;
 use crate::observed::{Emitted, Event, EventKind, LOCAL, Observed, Stats};
 use crate::scenario::{Setup, Step, Topology};
@@ -51,6 +54,10 @@ use crate::scenario::{Setup, Step, Topology};
 const TICKS: Duration = Duration::from_millis(9);
 /// How old a UDP connection must be before its packets may make it a stream, and a few ticks.
 const STREAM_AGE: Duration = Duration::from_millis(2020);
+/// How long the kernel really keeps fragments that miss a piece, see `setup::QUIET`.
+const REST: Duration = Duration::from_millis(1100);
+/// How long it would keep them if it were not told otherwise, rounded up to the longer of the two families' times.
+const FRAGMENT_AGE: u32 = 60;
 
 /// Whether the kernel side can work here; the error says what is missing.
 ///
@@ -87,6 +94,8 @@ pub struct Kernel {
     last_packet: Instant,
     /// Something is left over that only a fresh namespace is rid of.
     soiled: bool,
+    /// When the last fragment came.
+    last_fragment: Option<Instant>,
     /// Whether rules may create expectations.
     expecting: bool,
     /// Whether the table must be listed because there may be no events.
@@ -128,6 +137,7 @@ impl Kernel {
             skipped: Duration::ZERO,
             last_packet: Instant::now(),
             soiled: false,
+            last_fragment: None,
             expecting: false,
             silent: false,
         })
@@ -158,6 +168,7 @@ impl Kernel {
         }
         self.discard()?;
         self.stats = self.read_stats()?;
+        self.last_fragment = None;
         self.skipped = Duration::ZERO;
         Ok(())
     }
@@ -171,12 +182,16 @@ impl Kernel {
             Step::Frame { iface, bytes } => {
                 let tap = self.taps.get_mut(iface);
                 let tap = tap.ok_or_else(|| io::Error::other(format!("no interface {iface}")))?;
-                self.soiled |= crate::packet::is_fragment(bytes.get(14..).unwrap_or(&[]));
+                if crate::packet::is_fragment(bytes.get(14..).unwrap_or(&[])) {
+                    self.last_fragment = Some(Instant::now());
+                }
                 tap.inject(bytes)?;
                 self.last_packet = Instant::now();
             }
             Step::Local { bytes } => {
-                self.soiled |= crate::packet::is_fragment(bytes);
+                if crate::packet::is_fragment(bytes) {
+                    self.last_fragment = Some(Instant::now());
+                }
                 self.send_local(bytes)?;
                 self.last_packet = Instant::now();
             }
@@ -191,6 +206,12 @@ impl Kernel {
             }
         }
         self.look()
+    }
+
+    /// When no fragment is waiting any more.
+    #[must_use]
+    pub fn rests_until(&self) -> Instant {
+        self.last_fragment.map_or(self.last_packet, |last| last + REST)
     }
 
     /// Lists the whole table and says what the step-by-step account has missed.
@@ -266,6 +287,9 @@ impl Kernel {
         }
         self.skipped += Duration::from_secs(u64::from(seconds));
         self.let_streams_age();
+        if seconds > FRAGMENT_AGE {
+            std::thread::sleep(self.rests_until().saturating_duration_since(Instant::now()));
+        }
         let requests: Vec<Request> =
             left.iter().map(|(known, left)| known.set_timeout(left.saturating_sub(seconds))).collect();
         self.control.batch(requests, |_, _| {})?;

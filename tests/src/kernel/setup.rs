@@ -13,7 +13,7 @@ use super::tap::Tap;
 use crate::scenario::Topology;
 
 /// Settings of every namespace before it has interfaces: a router that speaks only when a packet makes it.
-pub(crate) const QUIET: [(&str, &str); 18] = [
+pub(crate) const QUIET: [(&str, &str); 20] = [
     ("ipv4.conf.all.rp_filter", "0"),
     ("ipv4.conf.default.rp_filter", "0"),
     ("ipv4.conf.all.send_redirects", "0"),
@@ -32,6 +32,8 @@ pub(crate) const QUIET: [(&str, &str); 18] = [
     ("ipv6.conf.all.forwarding", "1"),
     ("ipv6.conf.default.forwarding", "1"),
     ("ipv6.icmp.ratelimit", "0"),
+    ("ipv4.ipfrag_time", "1"),
+    ("netfilter.nf_conntrack_frag6_timeout", "1"),
 ];
 
 /// Makes the interfaces of `topology` with everything they need and gives their far ends.

@@ -2,5 +2,7 @@
 
 pub mod build;
 mod describe;
+mod mask;
 
 pub use describe::{describe, is_fragment};
+pub use mask::mask;
