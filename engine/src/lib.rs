@@ -1,1 +1,49 @@
-//! x
+//! Connection tracking as Linux does it.
+//!
+//! The engine is a function of (bytes, now, config): it has no socket, no clock, no thread and no randomness of its own.
+//! It parses a packet ([`Packet`]), finds or makes its connection ([`Engine::track`]), moves the protocol's state, and, when
+//! the packet is about to leave, enters a new connection into the table under both of its tuples ([`Engine::confirm`]).
+//! NAT stands above it: its lasting result is a connection's reply tuple and a few status bits, both of which are here.
+//!
+//! ```text
+//!   tuple ── status ── settings ── reason          the words
+//!   packet ── checksum                             bytes
+//!   tcp ── udp ── icmp ── state                    the trackers: check, open, update
+//!   conn ── entry ── table ── expiry ── event      what is kept
+//!   engine ── track                                the whole
+//! ```
+
+pub mod checksum;
+mod conn;
+mod engine;
+mod entry;
+pub mod event;
+mod expiry;
+mod icmp;
+mod observe;
+mod packet;
+mod reason;
+mod settings;
+mod state;
+mod stats;
+mod status;
+mod table;
+pub mod tcp;
+mod time;
+mod track;
+mod tuple;
+mod udp;
+
+pub use conn::{Conn, ConnId, Ct, Extras, SeqAdjust, Unconfirmed};
+pub use engine::{Confirm, Engine, Listening};
+pub use entry::{Counters, Entry, ProtoInfo};
+pub use event::{Client, Event, EventKind, EventMask};
+pub use observe::{Observer, Silent};
+pub use packet::{Fragment, MAX_EXTENSIONS, More, Packet};
+pub use reason::{BadTransition, Bound, Invalid, Malformed};
+pub use settings::{SettingError, Settings, Sysctl, TimeoutPolicy, Timeouts};
+pub use stats::{Counter, Stats};
+pub use status::{Hook, Info, Manip, Status};
+pub use time::Time;
+pub use track::{Template, Track, Tracked};
+pub use tuple::{Direction, Family, L4, Protocol, Tuple, Zone, ZoneScope, inverse_icmp, is_icmp_query};

@@ -1,0 +1,257 @@
+//! The engine: a table of connections, its settings, its counters and what happened.
+//!
+//! It has no clock, no thread, no socket and no randomness of its own: `now` is a parameter, the hash seed is given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::conn::{Conn, ConnId, Ct};
+use crate::event::{Client, Event, EventKind, EventMask, Events};
+use crate::expiry::Expiry;
+use crate::table::Table;
+use crate::{Direction, Entry, Protocol, Settings, Stats, Status, Sysctl, Time, Tuple, Zone};
+
+/// A connection tracker.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    table: Table,
+    expiry: Expiry,
+    events: Events,
+    stats: Stats,
+    count: AtomicUsize,
+    ids: AtomicU32,
+    /// Destroyed connections that NAT had looked at, for NAT to forget.
+    gone: Mutex<Vec<Arc<Conn>>>,
+}
+
+/// The answer of stop 8.
+#[derive(Debug)]
+pub enum Confirm {
+    /// It was in the table already.
+    Known,
+    /// It stands in the table now.
+    Inserted(Arc<Conn>),
+    /// Another packet opened the same connection meanwhile; this packet joins it.
+    Merged(Arc<Conn>),
+    /// One of its tuples belongs to this other connection: the packet must be dropped.
+    Clash(Arc<Conn>),
+}
+
+impl Engine {
+    /// An empty table; the seed spreads tuples over it.
+    pub fn new(hash_seed: u64) -> Self {
+        Engine {
+            settings: Settings::default(),
+            table: Table::new(hash_seed),
+            expiry: Expiry::default(),
+            events: Events::default(),
+            stats: Stats::default(),
+            count: AtomicUsize::new(0),
+            ids: AtomicU32::new(1),
+            gone: Mutex::default(),
+        }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// How many connections stand in the table.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub(crate) fn next_id(&self) -> ConnId {
+        ConnId(self.ids.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The connection to which a packet of this tuple belongs, and the packet's direction in it.
+    pub fn find(&self, tuple: &Tuple, zone: Zone) -> Option<(Arc<Conn>, Direction)> {
+        self.table.find(tuple, zone)
+    }
+
+    /// Who has this reply tuple already, so that `asker` cannot have it?
+    ///
+    /// A connection with the same original tuple does not count: the two are one flow, and their clash is resolved when
+    /// they are confirmed.
+    pub fn taken(&self, reply: &Tuple, asker: &Conn) -> Option<Arc<Conn>> {
+        let zone = asker.zone();
+        let (conn, _) = self.table.find_reply(reply, zone)?;
+        let same_flow =
+            conn.original() == asker.original() && conn.zone().id(Direction::Original) == zone.id(Direction::Original);
+        (!same_flow).then_some(conn)
+    }
+
+    /// Stop 8: the packet is about to leave. Its connection enters the table if it is new, and what happened is told.
+    pub fn confirm(&self, ct: Ct, now: Time) -> Confirm {
+        let mut unconfirmed = match ct {
+            Ct::Confirmed(conn) => {
+                self.tell(&conn, now);
+                return Confirm::Known;
+            }
+            Ct::Unconfirmed(unconfirmed) => *unconfirmed,
+        };
+        unconfirmed.start(now);
+        let is_expected = unconfirmed.status().contains(Status::EXPECTED);
+        let conn = Arc::new(unconfirmed.into_conn());
+        // Set before insertion: whoever finds it in the table finds it confirmed.
+        conn.set_status(Status::CONFIRMED);
+        if let Err(taken) = self.table.insert(Arc::clone(&conn)) {
+            return self.resolve(&conn, taken.by);
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.stats.insert.count();
+        self.expiry.watch(&conn, now);
+        conn.note(if is_expected { EventMask::RELATED } else { EventMask::NEW });
+        self.tell(&conn, now);
+        Confirm::Inserted(conn)
+    }
+
+    /// A tuple was taken between lookup and confirmation. Protocols without a handshake may join the winner if it is the
+    /// same flow in every respect.
+    fn resolve(&self, loser: &Conn, winner: Arc<Conn>) -> Confirm {
+        let may = matches!(
+            loser.original().protocol,
+            Protocol::UDP | Protocol::UDPLITE | Protocol::ICMP | Protocol::ICMPV6 | Protocol::GRE
+        );
+        let same = loser.original() == winner.original() && loser.reply() == winner.reply();
+        if may && same {
+            self.stats.clash_resolve.count();
+            return Confirm::Merged(winner);
+        }
+        self.stats.insert_failed.count();
+        self.stats.drop.count();
+        Confirm::Clash(winner)
+    }
+
+    /// Tells what waited for the packet's end.
+    fn tell(&self, conn: &Arc<Conn>, now: Time) {
+        let mask = conn.take_pending();
+        if mask.is_empty() || conn.status().contains(Status::DYING) {
+            return;
+        }
+        if self.events.wanted(self.settings.get(Sysctl::Events)) {
+            let kind =
+                if mask.intersects(EventMask::NEW | EventMask::RELATED) { EventKind::New } else { EventKind::Update };
+            self.events.push(now, kind, mask, || conn.entry(now), None);
+        }
+    }
+
+    /// Starts a connection's timeout anew.
+    pub(crate) fn restart(&self, conn: &Arc<Conn>, now: Time, timeout: Duration) {
+        conn.set_timeout(now, timeout);
+        self.expiry.watch(conn, now);
+    }
+
+    /// Takes a connection out of the table. Answers whether it was there.
+    pub fn destroy(&self, conn: &Arc<Conn>, now: Time, by: Option<Arc<Client>>) -> bool {
+        if conn.set_status(Status::DYING).is_empty() {
+            return false;
+        }
+        self.table.remove(conn);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        conn.set_stop(now);
+        if self.events.wanted(self.settings.get(Sysctl::Events)) {
+            self.events.push(now, EventKind::Destroy, EventMask::DESTROY, || conn.entry(now), by);
+        }
+        if conn.status().intersects(Status::NAT_DONE) {
+            self.gone.lock().push(Arc::clone(conn));
+        }
+        true
+    }
+
+    /// Destroys what has run out at `now`, each at its own deadline and in that order, at most `most` of them. Answers how many.
+    pub fn expire(&self, now: Time, most: usize) -> usize {
+        let mut done = 0;
+        while done < most {
+            let Some(conn) = self.expiry.pop(now) else { break };
+            let deadline = conn.deadline();
+            if self.destroy(&conn, deadline, None) {
+                done += 1;
+            }
+        }
+        done
+    }
+
+    /// When [`Engine::expire`] may have something to do next, at the earliest.
+    pub fn next_expiry(&self) -> Option<Time> {
+        self.expiry.next()
+    }
+
+    /// Takes the connections that were destroyed since the last call and that NAT had looked at.
+    pub fn take_gone(&self, into: &mut Vec<Arc<Conn>>) {
+        into.append(&mut self.gone.lock());
+    }
+
+    /// Whether somebody listens to events (see `nf_conntrack_events`).
+    pub fn listen(&self, on: Listening) {
+        self.events.listen(on == Listening::Yes);
+    }
+
+    /// Takes the events since the last call, in order.
+    pub fn take_events(&self, into: &mut Vec<Event>) {
+        self.events.drain(into);
+    }
+
+    /// All connections, a shard at a time: `None` beyond the last shard.
+    pub fn shard(&self, shard: usize) -> Option<Vec<Arc<Conn>>> {
+        self.table.list(shard)
+    }
+
+    /// All connections as they are at `now`, in order of creation.
+    pub fn entries(&self, now: Time) -> Vec<Entry> {
+        let mut conns: Vec<_> = (0..).map_while(|s| self.shard(s)).flatten().collect();
+        conns.sort_unstable_by_key(|c| c.id());
+        conns.iter().map(|c| c.entry(now)).collect()
+    }
+
+    /// Whether one more connection may be made; gives up one that is not assured if the table is full.
+    ///
+    /// As in Linux the search is short: what stands in eight buckets of a hash table of `nf_conntrack_buckets`, which in a
+    /// sparse table is nothing.
+    pub(crate) fn make_room(&self, tuple: &Tuple, zone: Zone, now: Time) -> bool {
+        const BUCKETS: usize = 8;
+        let max = self.settings.get(Sysctl::Max) as usize;
+        if max == 0 || self.count() < max {
+            return true;
+        }
+        let per_bucket = 2 * self.count() / (self.settings.get(Sysctl::Buckets) as usize).max(1);
+        let zone = zone.id(Direction::Original);
+        let victim = self
+            .table
+            .near(tuple, zone, BUCKETS * per_bucket)
+            .into_iter()
+            .find(|c| !c.status().intersects(Status::ASSURED | Status::DYING | Status::OFFLOAD));
+        if let Some(victim) = victim
+            && self.destroy(&victim, now, None)
+        {
+            self.stats.early_drop.count();
+            return true;
+        }
+        self.stats.drop.count();
+        false
+    }
+}
+
+/// Whether anybody listens to events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listening {
+    /// Somebody does.
+    Yes,
+    /// Nobody does.
+    No,
+}

@@ -1,0 +1,321 @@
+//! Stop 2: an IP packet, parsed once, with the offsets that tracking and rewriting need.
+//!
+//! ```text
+//!  bytes ──► ┌ IP header ┬ extension headers ┬ transport header ┬ payload ┐ (link padding cut off)
+//!            0           │                   transport()                  │
+//!            └──────────────────── wire_len() ────────────────────────────┘ what the IP header states
+//! ```
+//!
+//! What it decides: whether the bytes are IP at all ([`Malformed`] otherwise: what Linux drops in `ip_rcv`), where the
+//! transport header is, and whether it is a fragment. What it leaves to the trackers: everything about the transport.
+//!
+//! A capture may hold less of a packet than the wire did (snaplen). Such a packet is [`Packet::is_truncated`]: its lengths
+//! are taken from its IP header, and no checksum over bytes that are missing is verified or blamed.
+//!
+//! Invariants: `bytes` holds at least the IP header; `transport` is within `bytes`; nothing here allocates.
+//! The walk over IPv6 extension headers is bounded by [`MAX_EXTENSIONS`].
+//!
+//! Sources: RFC 791, RFC 8200 §4, RFC 4302 (authentication header length); which extension headers the tracker walks over
+//! was measured on Linux 6.18.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
+
+use crate::{Family, Malformed, Protocol};
+
+/// Most IPv6 extension headers that are walked over.
+pub const MAX_EXTENSIONS: usize = 16;
+
+/// What makes a packet one piece of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// The datagram's identification: 16 bits in IPv4, 32 in IPv6.
+    pub id: u32,
+    /// Offset of the piece in the datagram, in bytes.
+    pub offset: u16,
+    /// Whether more pieces follow.
+    pub more: More,
+    /// Where the IPv6 fragment header starts in the packet; 0 for IPv4.
+    pub header: usize,
+}
+
+/// Whether a fragment is the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// More pieces follow.
+    Fragments,
+    /// It is the last piece.
+    None,
+}
+
+/// Where the transport header stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    family: Family,
+    protocol: Protocol,
+    transport: Option<usize>,
+    wire_len: usize,
+    fragment: Option<Fragment>,
+}
+
+/// An IP packet in a buffer that may be rewritten.
+#[derive(Debug)]
+pub struct Packet<'a> {
+    bytes: &'a mut [u8],
+    layout: Layout,
+}
+
+impl<'a> Packet<'a> {
+    /// Parses the packet that starts with its IP header at the first byte.
+    ///
+    /// `wire_len` is how many bytes from there were on the wire: more than `bytes.len()` if the capture cut the frame.
+    /// Bytes beyond the IP length (link padding) are left out of the packet.
+    pub fn parse(bytes: &'a mut [u8], wire_len: usize) -> Result<Self, Malformed> {
+        let layout = layout(bytes, wire_len)?;
+        let end = layout.wire_len.min(bytes.len());
+        Ok(Packet { bytes: &mut bytes[..end], layout })
+    }
+
+    /// The packet's bytes, from the IP header on.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
+    /// The packet's bytes, to be rewritten in place. Lengths and protocol must stay as they are.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes
+    }
+
+    /// IPv4 or IPv6.
+    pub fn family(&self) -> Family {
+        self.layout.family
+    }
+
+    /// The protocol of the transport header: in IPv6 the last one that the extension headers lead to.
+    pub fn protocol(&self) -> Protocol {
+        self.layout.protocol
+    }
+
+    /// Source address.
+    pub fn src(&self) -> IpAddr {
+        match self.family() {
+            Family::Ipv4 => IpAddr::V4(Ipv4Addr::from(array::<4>(self.bytes, 12))),
+            Family::Ipv6 => IpAddr::V6(Ipv6Addr::from(array::<16>(self.bytes, 8))),
+        }
+    }
+
+    /// Destination address.
+    pub fn dst(&self) -> IpAddr {
+        match self.family() {
+            Family::Ipv4 => IpAddr::V4(Ipv4Addr::from(array::<4>(self.bytes, 16))),
+            Family::Ipv6 => IpAddr::V6(Ipv6Addr::from(array::<16>(self.bytes, 24))),
+        }
+    }
+
+    /// Time to live, or hop limit.
+    pub fn ttl(&self) -> u8 {
+        match self.family() {
+            Family::Ipv4 => self.bytes[8],
+            Family::Ipv6 => self.bytes[7],
+        }
+    }
+
+    /// Bytes of the IP header, without extension headers.
+    pub fn ip_header_len(&self) -> usize {
+        match self.family() {
+            Family::Ipv4 => usize::from(self.bytes[0] & 0x0f) * 4,
+            Family::Ipv6 => 40,
+        }
+    }
+
+    /// Where the transport header starts; `None` for a later fragment and where no transport header can be found.
+    pub fn transport_offset(&self) -> Option<usize> {
+        self.layout.transport
+    }
+
+    /// The transport header and payload, as far as the capture holds them.
+    pub fn transport(&self) -> Option<&[u8]> {
+        self.layout.transport.map(|at| &self.bytes[at..])
+    }
+
+    /// The same, to be rewritten.
+    pub fn transport_mut(&mut self) -> Option<&mut [u8]> {
+        let at = self.layout.transport?;
+        Some(&mut self.bytes[at..])
+    }
+
+    /// Bytes from the transport header to the end of the packet on the wire.
+    pub fn transport_wire_len(&self) -> usize {
+        self.layout.transport.map_or(0, |at| self.layout.wire_len.saturating_sub(at))
+    }
+
+    /// The IP packet's length on the wire, in bytes, header included: what accounting counts.
+    pub fn wire_len(&self) -> usize {
+        self.layout.wire_len
+    }
+
+    /// Whether the capture holds less than the wire did.
+    pub fn is_truncated(&self) -> bool {
+        self.bytes.len() < self.layout.wire_len
+    }
+
+    /// What makes it a fragment, if it is one.
+    pub fn fragment(&self) -> Option<Fragment> {
+        self.layout.fragment
+    }
+}
+
+/// `N` bytes at `at`; the caller's layout promises that they are there, zeros otherwise.
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..at + N).and_then(|b| b.try_into().ok()).unwrap_or([0; N])
+}
+
+fn layout(bytes: &[u8], wire_len: usize) -> Result<Layout, Malformed> {
+    match bytes.first().map(|b| b >> 4) {
+        None => Err(Malformed::ShortHeader { have: 0, need: 20 }),
+        Some(4) => layout_v4(bytes, wire_len),
+        Some(6) => layout_v6(bytes, wire_len),
+        Some(version) => Err(Malformed::Version(version)),
+    }
+}
+
+fn layout_v4(bytes: &[u8], wire_len: usize) -> Result<Layout, Malformed> {
+    if bytes.len() < 20 {
+        return Err(Malformed::ShortHeader { have: bytes.len(), need: 20 });
+    }
+    let header_len = usize::from(bytes[0] & 0x0f) * 4;
+    if header_len < 20 {
+        return Err(Malformed::HeaderLength(header_len as u8));
+    }
+    let header = Ipv4HeaderSlice::from_slice(bytes)
+        .map_err(|_| Malformed::ShortHeader { have: bytes.len(), need: header_len })?;
+    let total = usize::from(header.total_len());
+    if total < header_len || total > wire_len.max(bytes.len()) {
+        return Err(Malformed::Length { length: total, have: wire_len.max(bytes.len()) });
+    }
+    if crate::checksum::sum(&bytes[..header_len]) != 0xffff {
+        return Err(Malformed::HeaderChecksum);
+    }
+    let offset = header.fragments_offset().value();
+    let fragment = (offset != 0 || header.more_fragments()).then(|| Fragment {
+        id: header.identification().into(),
+        offset: offset * 8,
+        more: if header.more_fragments() { More::Fragments } else { More::None },
+        header: 0,
+    });
+    let transport = (offset == 0 && header_len <= bytes.len()).then_some(header_len);
+    Ok(Layout { family: Family::Ipv4, protocol: Protocol(header.protocol().0), transport, wire_len: total, fragment })
+}
+
+fn layout_v6(bytes: &[u8], wire_len: usize) -> Result<Layout, Malformed> {
+    let header =
+        Ipv6HeaderSlice::from_slice(bytes).map_err(|_| Malformed::ShortHeader { have: bytes.len(), need: 40 })?;
+    let total = 40 + usize::from(header.payload_length());
+    if total > wire_len.max(bytes.len()) {
+        return Err(Malformed::Length { length: total, have: wire_len.max(bytes.len()) });
+    }
+    let held = &bytes[..total.min(bytes.len())];
+    let walk = walk_extensions(held, header.next_header().0);
+    Ok(Layout {
+        family: Family::Ipv6,
+        protocol: Protocol(walk.protocol),
+        transport: walk.transport,
+        wire_len: total,
+        fragment: walk.fragment,
+    })
+}
+
+struct Walk {
+    protocol: u8,
+    transport: Option<usize>,
+    fragment: Option<Fragment>,
+}
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const NO_NEXT_HEADER: u8 = 59;
+const DESTINATION: u8 = 60;
+
+/// Follows IPv6 extension headers to the transport header.
+fn walk_extensions(held: &[u8], first: u8) -> Walk {
+    let mut walk = Walk { protocol: first, transport: None, fragment: None };
+    let mut at = 40;
+    for _ in 0..MAX_EXTENSIONS {
+        let len = match walk.protocol {
+            NO_NEXT_HEADER => return walk,
+            HOP_BY_HOP | ROUTING | DESTINATION => held.get(at + 1).map(|l| (usize::from(*l) + 1) * 8),
+            AUTHENTICATION => held.get(at + 1).map(|l| (usize::from(*l) + 2) * 4),
+            FRAGMENT => Some(8),
+            _ => {
+                walk.transport = (at <= held.len()).then_some(at);
+                return walk;
+            }
+        };
+        let (Some(len), Some(next)) = (len, held.get(at)) else { return walk };
+        if walk.protocol == FRAGMENT {
+            if held.len() < at + 8 {
+                return walk;
+            }
+            let field = u16::from_be_bytes(array(held, at + 2));
+            let more = if field & 1 != 0 { More::Fragments } else { More::None };
+            walk.fragment =
+                Some(Fragment { id: u32::from_be_bytes(array(held, at + 4)), offset: field & !7, more, header: at });
+            walk.protocol = *next;
+            if field & !7 != 0 {
+                return walk;
+            }
+        } else {
+            walk.protocol = *next;
+        }
+        at += len;
+    }
+    walk
+}
+
+/// What can be read of a packet that an ICMP error quotes.
+pub(crate) struct Quote<'a> {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) protocol: Protocol,
+    /// What there is of its transport header.
+    pub(crate) transport: &'a [u8],
+}
+
+/// Reads the start of a quoted packet: its lengths and checksum do not matter, it may be cut anywhere.
+pub(crate) fn read_quote(family: Family, quote: &[u8]) -> Option<Quote<'_>> {
+    let first = *quote.first()?;
+    match family {
+        Family::Ipv4 => {
+            let header_len = usize::from(first & 0x0f) * 4;
+            let later_fragment = u16::from_be_bytes(array(quote, 6)) & 0x1fff != 0;
+            if quote.len() < 20 || header_len < 20 || later_fragment {
+                return None;
+            }
+            Some(Quote {
+                src: IpAddr::V4(Ipv4Addr::from(array::<4>(quote, 12))),
+                dst: IpAddr::V4(Ipv4Addr::from(array::<4>(quote, 16))),
+                protocol: Protocol(quote[9]),
+                transport: quote.get(header_len..)?,
+            })
+        }
+        Family::Ipv6 => {
+            if quote.len() < 40 {
+                return None;
+            }
+            let walk = walk_extensions(quote, quote[6]);
+            Some(Quote {
+                src: IpAddr::V6(Ipv6Addr::from(array::<16>(quote, 8))),
+                dst: IpAddr::V6(Ipv6Addr::from(array::<16>(quote, 24))),
+                protocol: Protocol(walk.protocol),
+                transport: quote.get(walk.transport?..)?,
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "packet/tests.rs"]
+mod tests;

@@ -1,0 +1,148 @@
+//! Why a packet was refused, in two of the project's three words.
+//!
+//! * [`Malformed`]: the bytes do not parse as IP; a Linux router drops them before connection tracking sees them.
+//! * [`Invalid`]: they parse, and the tracker says no. The engine never drops: Linux forwards such packets untranslated
+//!   unless a rule drops them.
+//! * `Drop`: the pipeline's decision, and so the pipeline's word.
+//!
+//! Every variant has one sentence ([`std::fmt::Display`]) and one counter (see [`crate::Stats`]). The sentences of TCP
+//! are the kernel's own vocabulary (`nf_conntrack_log_invalid=255`), so that people who know its log know ours.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// The bytes do not parse as an IP packet.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+pub enum Malformed {
+    /// Shorter than the IP header.
+    #[error("the IP header is cut: {have} bytes of {need}")]
+    ShortHeader {
+        /// Bytes that are there.
+        have: usize,
+        /// Bytes that are needed.
+        need: usize,
+    },
+    /// Version neither 4 nor 6.
+    #[error("IP version {0}")]
+    Version(u8),
+    /// An IPv4 header length below 20 bytes.
+    #[error("IPv4 header length {0} is below 20")]
+    HeaderLength(u8),
+    /// The total length is below the header's, or more than arrived.
+    #[error("IP length {length} does not fit the {have} bytes that arrived")]
+    Length {
+        /// The length that the header states, in bytes.
+        length: usize,
+        /// Bytes that are there.
+        have: usize,
+    },
+    /// The IPv4 header checksum is wrong.
+    #[error("wrong IPv4 header checksum")]
+    HeaderChecksum,
+}
+
+macro_rules! invalid {
+    ($($(#[$doc:meta])* $variant:ident $(($field:ty))? = $name:literal, $text:literal;)*) => {
+        /// The packet parses, and the tracker says no.
+        #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+        pub enum Invalid { $($(#[$doc])* #[error($text)] $variant $(($field))?,)* }
+
+        impl Invalid {
+            /// How many reasons there are.
+            pub const COUNT: usize = [$($name),*].len();
+            /// The short names of all reasons, by [`Invalid::index`].
+            pub const NAMES: [&'static str; Self::COUNT] = [$($name),*];
+
+            /// The reason's short name, as counters carry it.
+            pub fn name(&self) -> &'static str {
+                match self { $(Invalid::$variant { .. } => $name),* }
+            }
+
+            /// Where the reason's counter stands among [`Invalid::NAMES`].
+            pub fn index(&self) -> usize {
+                let name = self.name();
+                Self::NAMES.iter().position(|n| *n == name).unwrap_or(0)
+            }
+        }
+    };
+}
+
+/// A sequence number and the bound that it broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bound {
+    /// What the segment carried, in the sender's (or, for acknowledgements, the receiver's) sequence space.
+    pub value: u32,
+    /// The bound.
+    pub bound: u32,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: it is {}", self.bound, self.value)
+    }
+}
+
+/// A segment that the state machine does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BadTransition {
+    /// What the segment was.
+    pub class: crate::tcp::Class,
+    /// Its direction.
+    pub dir: crate::Direction,
+    /// The state it met.
+    pub state: crate::tcp::TcpState,
+}
+
+impl fmt::Display for BadTransition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {} in {} direction is invalid in state {}", self.class, self.dir.name(), self.state)
+    }
+}
+
+invalid! {
+    /// No transport header can be found (a later fragment, a cut extension header, IPv6 "no next header").
+    NoTransport = "no-transport", "no transport header can be found";
+    /// Shorter than the transport header.
+    ShortPacket = "short-packet", "short packet: the transport header is cut";
+    /// A length field within the packet contradicts its size.
+    TruncatedPacket = "truncated-packet", "truncated or malformed packet: a length contradicts the packet's size";
+    /// The transport checksum is wrong.
+    BadChecksum = "bad-checksum", "bad checksum";
+    /// A UDP-Lite packet without checksum.
+    NoChecksum = "no-checksum", "UDP-Lite without a checksum";
+    /// A set of TCP flags that no TCP sends.
+    TcpFlags(u8) = "tcp-flags", "invalid tcp flag combination {0:#04x}";
+    /// A TCP segment that cannot open a connection: not a SYN, and not one that mid-stream pickup takes.
+    TcpNew(crate::tcp::Class) = "tcp-new", "invalid new: a {0} cannot open a connection";
+    /// Mid-stream pickup is off (`nf_conntrack_tcp_loose=0`).
+    TcpNotLoose = "tcp-not-loose", "invalid new: not a SYN, and nf_conntrack_tcp_loose is 0";
+    /// The state machine has no place for the segment.
+    TcpState(BadTransition) = "tcp-state", "{0}";
+    /// Window inequality I.
+    TcpSeqOver(Bound) = "tcp-seq-over", "SEQ is over upper bound {0} (over the window of the receiver)";
+    /// Window inequality III.
+    TcpAckOver(Bound) = "tcp-ack-over", "ACK is over upper bound {0} (ACKed data not seen yet)";
+    /// A reset at a sequence number that was acknowledged already.
+    TcpRst(Bound) = "tcp-rst", "invalid rst: SEQ is under {0} (acknowledged already)";
+    /// An ICMP type that is no query, and no known query waits for it.
+    IcmpType(u8) = "icmp-type", "invalid icmp type {0}";
+    /// An answer to no query.
+    IcmpUnsolicited(u8) = "icmp-unsolicited", "icmp type {0} answers no known query";
+    /// An ICMP error whose quoted packet cannot be read.
+    IcmpQuoteUnreadable = "icmp-quote-unreadable", "the packet quoted in the icmp error cannot be read";
+    /// An ICMP error about a connection that is not known.
+    IcmpQuoteUnknown = "icmp-quote-unknown", "icmp error about an unknown connection";
+    /// An ICMP error that is not addressed to the sender of the packet it quotes.
+    IcmpQuoteMismatch = "icmp-quote-mismatch", "icmp error not addressed to the sender of the packet that it quotes";
+    /// ICMP of the other family.
+    IcmpFamily = "icmp-family", "icmp of the wrong IP version";
+    /// An SCTP packet that the state machine does not take.
+    SctpState = "sctp-state", "invalid SCTP chunk in this state";
+    /// SCTP chunks that do not parse, or that may not travel together.
+    SctpChunks = "sctp-chunks", "invalid SCTP chunks";
+    /// A wrong SCTP verification tag.
+    SctpVtag = "sctp-vtag", "wrong SCTP verification tag";
+    /// An SCTP packet that cannot open an association.
+    SctpNew = "sctp-new", "invalid new: this SCTP chunk cannot open an association";
+}

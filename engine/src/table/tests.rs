@@ -1,0 +1,83 @@
+//! Both tuples or neither, whatever is inserted and removed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::conn::{ConnId, Seed, Unconfirmed};
+use crate::state::State;
+use crate::{L4, Protocol, ZoneScope};
+
+fn conn(id: u32, original: Tuple, reply: Tuple, zone: Zone) -> Arc<Conn> {
+    let seed =
+        Seed { id: ConnId(id), original, reply, zone, state: State::Generic, accounting: false, timestamps: false };
+    Arc::new(Unconfirmed::new(seed).into_conn())
+}
+
+fn tuple(a: u8, b: u8, sport: u16, dport: u16) -> Tuple {
+    Tuple {
+        src: [10, 0, 0, a].into(),
+        dst: [10, 0, 0, b].into(),
+        protocol: Protocol::UDP,
+        l4: L4::Ports { src: sport, dst: dport },
+    }
+}
+
+fn any_tuple() -> impl Strategy<Value = Tuple> {
+    (0u8..3, 0u8..3, 0u16..3, 0u16..3).prop_map(|(a, b, s, d)| tuple(a, b, s, d))
+}
+
+fn any_zone() -> impl Strategy<Value = Zone> {
+    let scope = prop::sample::select(vec![ZoneScope::Both, ZoneScope::Original, ZoneScope::Reply]);
+    (0u16..2, scope).prop_map(|(id, scope)| Zone { id, scope })
+}
+
+proptest! {
+    /// Against a plain map of (tuple, zone number): every insertion and removal is whole.
+    #[test]
+    fn both_tuples_or_neither(steps in prop::collection::vec((any::<bool>(), any_tuple(), any_tuple(), any_zone()), 1..60)) {
+        let table = Table::new(7);
+        let mut model: HashMap<(Tuple, u16), u32> = HashMap::new();
+        let mut live: Vec<Arc<Conn>> = Vec::new();
+        for (n, (insert, original, reply, zone)) in steps.into_iter().enumerate() {
+            if insert {
+                let c = conn(n as u32, original, reply, zone);
+                let keys = [Direction::Original, Direction::Reply].map(|d| (*c.tuple(d), zone.id(d)));
+                let free = keys.iter().all(|k| !model.contains_key(k));
+                prop_assert_eq!(table.insert(Arc::clone(&c)).is_ok(), free);
+                if free {
+                    keys.iter().for_each(|k| { model.insert(*k, n as u32); });
+                    live.push(c);
+                }
+            } else if !live.is_empty() {
+                let c = live.swap_remove(n % live.len());
+                prop_assert!(table.remove(&c));
+                prop_assert!(!table.remove(&c));
+                model.retain(|_, id| *id != c.id().0);
+            }
+            for c in &live {
+                for d in [Direction::Original, Direction::Reply] {
+                    let found = table.find(c.tuple(d), c.zone());
+                    prop_assert!(found.is_some_and(|(f, _)| model.values().any(|id| *id == f.id().0)));
+                }
+            }
+            let listed: usize = (0..).map_while(|s| table.list(s)).map(|v| v.len()).sum();
+            prop_assert_eq!(listed, live.len());
+        }
+    }
+}
+
+#[test]
+fn a_one_sided_zone_is_found_from_both_sides() {
+    let table = Table::new(7);
+    let zone = Zone { id: 4, scope: ZoneScope::Original };
+    let original = tuple(1, 2, 10, 20);
+    let reply = tuple(2, 1, 20, 10);
+    table.insert(conn(1, original, reply, zone)).unwrap();
+    assert_eq!(table.find(&original, zone).map(|f| f.1), Some(Direction::Original));
+    assert_eq!(table.find(&reply, Zone::DEFAULT).map(|f| f.1), Some(Direction::Reply));
+    assert!(table.find(&original, Zone::DEFAULT).is_none());
+    assert!(table.find(&original, Zone { id: 5, scope: ZoneScope::Original }).is_none());
+}

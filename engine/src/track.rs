@@ -1,0 +1,314 @@
+//! Stop 4: which connection is this packet's, and what does it mean to it?
+//!
+//! ```text
+//!   packet ─► transport check ─► ICMP error? ─► related to the connection it quotes
+//!          ─► tuple ─► lookup ─► found: its connection and direction
+//!                              └► nothing: a new Unconfirmed, if the protocol lets this packet open one
+//!          ─► the protocol's tracker ─► Tracked · Invalid(why) · (reopened: look again)
+//! ```
+//!
+//! The engine never drops a packet; what is Invalid goes on without a connection, as in Linux.
+
+use crate::conn::{Seed, Unconfirmed};
+use crate::engine::Engine;
+use crate::event::EventMask;
+use crate::observe::Observer;
+use crate::settings::Timeouts;
+use crate::state::{Assured, State, Update};
+use crate::tcp::{self, Segment, Standing, Tcp, Verify};
+use crate::{Ct, Direction, Family, Hook, Info, Invalid, L4, Packet, Protocol, Status, Sysctl, Time, Tuple, Zone};
+use crate::{icmp, udp};
+
+/// What rules before tracking decided about a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    /// The zone to look in.
+    pub zone: Zone,
+}
+
+/// A packet and its connection.
+#[derive(Debug)]
+pub struct Tracked {
+    /// The connection.
+    pub ct: Ct,
+    /// The packet's direction in it.
+    pub dir: Direction,
+    /// What the packet is to it.
+    pub info: Info,
+}
+
+/// The answer of stop 4.
+#[derive(Debug)]
+pub enum Track {
+    /// It has a connection.
+    Tracked(Tracked),
+    /// It needs none (neighbour discovery).
+    Untracked,
+    /// The tracker says no; the packet goes on without a connection.
+    Invalid(Invalid),
+    /// It would open a connection, and the table is full.
+    TableFull,
+}
+
+/// What `check` learnt of the transport header.
+enum Transport {
+    Tcp(Segment),
+    Other,
+}
+
+/// How often one packet may reopen a connection before it is given up; once is all that can happen without a race.
+const MOST_REOPENINGS: usize = 4;
+
+/// The transport part of a tuple, if there is enough of the transport header to read it.
+pub(crate) fn l4(family: Family, protocol: Protocol, transport: &[u8]) -> Option<L4> {
+    match protocol {
+        p if p.has_ports() => match transport {
+            [s1, s0, d1, d0, ..] => {
+                Some(L4::Ports { src: u16::from_be_bytes([*s1, *s0]), dst: u16::from_be_bytes([*d1, *d0]) })
+            }
+            _ => None,
+        },
+        Protocol::ICMP | Protocol::ICMPV6 => icmp::l4(transport),
+        Protocol::GRE => gre(transport),
+        _ => {
+            let _ = family;
+            Some(L4::None)
+        }
+    }
+}
+
+/// GRE: version 1 (PPTP) has a call id, every other has nothing that tells conversations apart.
+fn gre(transport: &[u8]) -> Option<L4> {
+    const ETHERTYPE_PPP: [u8; 2] = [0x88, 0x0b];
+    match transport {
+        [_, version, p1, p0, rest @ ..] if version & 0x07 == 1 => match rest {
+            [_, _, c1, c0, ..] if [*p1, *p0] == ETHERTYPE_PPP => {
+                Some(L4::Keys { src: 0, dst: u16::from_be_bytes([*c1, *c0]) })
+            }
+            _ => None,
+        },
+        _ => Some(L4::Keys { src: 0, dst: 0 }),
+    }
+}
+
+impl Engine {
+    /// Finds or makes the packet's connection, and moves its state.
+    ///
+    /// `hook` is where the packet enters: [`Hook::Prerouting`] verifies checksums, [`Hook::Output`] does not.
+    pub fn track(
+        &self,
+        packet: &Packet<'_>,
+        hook: Hook,
+        template: &Template,
+        now: Time,
+        observer: &mut impl Observer,
+    ) -> Track {
+        let verify = if hook == Hook::Prerouting && self.settings().is_on(Sysctl::Checksum) {
+            Verify::Checksum
+        } else {
+            Verify::Nothing
+        };
+        let answer = self.decide(packet, verify, template, now, observer);
+        if let Track::Invalid(why) = &answer {
+            let is_icmp = matches!(packet.protocol(), Protocol::ICMP | Protocol::ICMPV6);
+            self.stats().count_invalid(*why, is_icmp && !matches!(why, Invalid::IcmpUnsolicited(_)));
+        }
+        answer
+    }
+
+    fn decide(
+        &self,
+        packet: &Packet<'_>,
+        verify: Verify,
+        template: &Template,
+        now: Time,
+        observer: &mut impl Observer,
+    ) -> Track {
+        let Some(held) = packet.transport() else { return Track::Invalid(Invalid::NoTransport) };
+        let protocol = packet.protocol();
+        let checked = match protocol {
+            Protocol::TCP => tcp::check(packet, verify).map(Transport::Tcp),
+            Protocol::UDP => udp::check(packet, verify).map(|()| Transport::Other),
+            Protocol::UDPLITE => udp::check_lite(packet, verify).map(|()| Transport::Other),
+            Protocol::ICMP | Protocol::ICMPV6 => match self.check_icmp(packet, verify, template, observer) {
+                Ok(answer) => return answer,
+                Err(None) => Ok(Transport::Other),
+                Err(Some(why)) => Err(why),
+            },
+            _ => Ok(Transport::Other),
+        };
+        let transport = match checked {
+            Ok(transport) => transport,
+            Err(why) => return Track::Invalid(why),
+        };
+        let Some(l4) = l4(packet.family(), protocol, held) else { return Track::Invalid(Invalid::ShortPacket) };
+        let tuple = Tuple { src: packet.src(), dst: packet.dst(), protocol, l4 };
+
+        for _ in 0..MOST_REOPENINGS {
+            let found = self.table().find(&tuple, template.zone);
+            observer.lookup(&tuple, template.zone, found.as_ref().map(|(c, d)| (c.id(), *d)));
+            let (ct, dir) = match found {
+                Some((conn, dir)) => (Ct::Confirmed(conn), dir),
+                None => match self.open(&tuple, &transport, template, now) {
+                    Ok(unconfirmed) => (Ct::Unconfirmed(Box::new(unconfirmed)), Direction::Original),
+                    Err(refusal) => return refusal,
+                },
+            };
+            let status = ct.status();
+            let info = match dir {
+                Direction::Reply => Info::Established,
+                Direction::Original if status.contains(Status::SEEN_REPLY) => Info::Established,
+                Direction::Original if status.contains(Status::EXPECTED) => Info::Related,
+                Direction::Original => Info::New,
+            };
+            match self.update(&ct, &transport, dir, now, observer) {
+                Update::Invalid { why, timeout } => {
+                    if let (Some(timeout), Ct::Confirmed(conn)) = (timeout, &ct) {
+                        self.restart(conn, now, timeout);
+                    }
+                    return Track::Invalid(why);
+                }
+                Update::Reopen => {
+                    if let Ct::Confirmed(conn) = &ct {
+                        self.destroy(conn, now, None);
+                    }
+                    continue;
+                }
+                Update::Ignore { events } => ct.note(events),
+                Update::Kill { events } => {
+                    ct.count(dir, packet.wire_len());
+                    ct.note(events);
+                    if let Ct::Confirmed(conn) = &ct {
+                        self.destroy(conn, now, None);
+                    }
+                }
+                Update::Refresh { timeout, events, assured } => {
+                    if assured == Assured::Now && !ct.set_status(Status::ASSURED).is_empty() {
+                        ct.note(EventMask::ASSURED);
+                    }
+                    ct.note(events);
+                    ct.count(dir, packet.wire_len());
+                    if !status.contains(Status::FIXED_TIMEOUT) {
+                        observer.timeout(timeout);
+                        match &ct {
+                            Ct::Confirmed(conn) => self.restart(conn, now, timeout),
+                            Ct::Unconfirmed(u) => u.set_timeout(now, timeout),
+                        }
+                    }
+                }
+            }
+            if dir == Direction::Reply && !ct.set_status(Status::SEEN_REPLY).is_empty() {
+                ct.note(EventMask::REPLY);
+            }
+            return Track::Tracked(Tracked { ct, dir, info });
+        }
+        Track::Invalid(Invalid::NoTransport)
+    }
+
+    /// ICMP: `Ok` if that settles it, `Err(None)` if the message goes the common way.
+    fn check_icmp(
+        &self,
+        packet: &Packet<'_>,
+        verify: Verify,
+        template: &Template,
+        observer: &mut impl Observer,
+    ) -> Result<Track, Option<Invalid>> {
+        let own = match packet.family() {
+            Family::Ipv4 => Protocol::ICMP,
+            Family::Ipv6 => Protocol::ICMPV6,
+        };
+        if packet.protocol() != own {
+            return Err(Some(Invalid::IcmpFamily));
+        }
+        match icmp::check(packet, verify)? {
+            icmp::Kind::Message => Err(None),
+            icmp::Kind::Untracked => Ok(Track::Untracked),
+            icmp::Kind::Error(tuple) => {
+                let found = self.table().find(&tuple, template.zone);
+                observer.lookup(&tuple, template.zone, found.as_ref().map(|(c, d)| (c.id(), *d)));
+                let (conn, dir) = found.ok_or(Invalid::IcmpQuoteUnknown)?;
+                if !icmp::is_addressed_to(packet, conn.tuple(dir).dst) {
+                    return Err(Some(Invalid::IcmpQuoteMismatch));
+                }
+                Ok(Track::Tracked(Tracked { ct: Ct::Confirmed(conn), dir, info: Info::Related }))
+            }
+        }
+    }
+
+    /// Makes a connection for a packet that belongs to none.
+    fn open(&self, tuple: &Tuple, transport: &Transport, template: &Template, now: Time) -> Result<Unconfirmed, Track> {
+        let refuse = Track::Invalid;
+        let kind = match tuple.l4 {
+            L4::Icmp { kind, .. } => kind,
+            _ => 0,
+        };
+        let reply = tuple.inverse().ok_or_else(|| refuse(Invalid::IcmpType(kind)))?;
+        let state = match (tuple.protocol, transport) {
+            (Protocol::TCP, Transport::Tcp(segment)) => {
+                State::Tcp(Tcp::open(segment, self.settings()).map_err(refuse)?)
+            }
+            (Protocol::UDP, _) => State::Udp(udp::open(now)),
+            (Protocol::UDPLITE | Protocol::GRE, _) => State::Stream,
+            (Protocol::ICMP | Protocol::ICMPV6, _) => {
+                icmp::open(tuple.family(), tuple.l4).map_err(refuse)?;
+                State::Icmp
+            }
+            _ => State::Generic,
+        };
+        if !self.make_room(tuple, template.zone, now) {
+            return Err(Track::TableFull);
+        }
+        Ok(Unconfirmed::new(Seed {
+            id: self.next_id(),
+            original: *tuple,
+            reply,
+            zone: template.zone,
+            state,
+            accounting: self.settings().is_on(Sysctl::Acct),
+            timestamps: self.settings().is_on(Sysctl::Timestamp),
+        }))
+    }
+
+    /// Asks the protocol's tracker what the packet means.
+    fn update(
+        &self,
+        ct: &Ct,
+        transport: &Transport,
+        dir: Direction,
+        now: Time,
+        observer: &mut impl Observer,
+    ) -> Update {
+        let settings = self.settings();
+        let status = ct.status();
+        let remaining = ct.timeout(now);
+        let protocol = ct.original().protocol;
+        let mut inner = ct.lock();
+        let inner = &mut *inner;
+        let policy = inner.extras.as_ref().and_then(|e| e.timeouts.as_deref());
+        let timeouts = Timeouts { settings, policy };
+        let plain = |key| Update::Refresh {
+            timeout: timeouts.get(key),
+            events: EventMask::empty(),
+            assured: Assured::AsBefore,
+        };
+        match (&mut inner.state, transport) {
+            (State::Tcp(tcp), Transport::Tcp(segment)) => {
+                let standing = Standing { status, remaining, settings, timeouts };
+                tcp.update(segment, dir, &standing, observer)
+            }
+            (State::Tcp(_), Transport::Other) => Update::Invalid { why: Invalid::ShortPacket, timeout: None },
+            (State::Udp(stream), _) => udp::update(stream, status, timeouts, now),
+            (State::Stream, _) if protocol == Protocol::GRE => {
+                let (first, stream) = (Sysctl::GreTimeout, Sysctl::GreTimeoutStream);
+                udp::update_simple(status, timeouts.get(first), timeouts.get(stream))
+            }
+            (State::Stream, _) => {
+                let (first, stream) = (Sysctl::UdpTimeout, Sysctl::UdpTimeoutStream);
+                udp::update_simple(status, timeouts.get(first), timeouts.get(stream))
+            }
+            (State::Icmp, _) if protocol == Protocol::ICMPV6 => plain(Sysctl::Icmpv6Timeout),
+            (State::Icmp, _) => plain(Sysctl::IcmpTimeout),
+            (State::Generic, _) => plain(Sysctl::GenericTimeout),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Tuples: what a packet says of itself, and by which a connection is found.
+//!
+//! ```text
+//!            original tuple                                  reply tuple
+//!   10.0.0.2:40000 → 203.0.113.10:80              203.0.113.10:80 → 203.0.113.1:40000
+//!   what the first packet carried; never changes  what answers carry; NAT alters this one only
+//! ```
+//!
+//! Before NAT the reply tuple is the inverse of the original. A packet of one direction is translated by making it look
+//! like the inverse of the *other* direction's tuple, so the two tuples are all that NAT has to remember.
+//!
+//! Invariants: source and destination are of one family; `L4` fits the protocol ([`L4::Ports`] for TCP, UDP, UDP-Lite and
+//! SCTP, [`L4::Icmp`] for ICMP and ICMPv6, [`L4::Keys`] for GRE, [`L4::None`] for all others); inverting an invertible tuple
+//! twice gives it back.
+//!
+//! Sources: RFC 792, RFC 4443, RFC 4620 (node information), RFC 2637 (GRE call ids); kernel behaviour as measured.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Network-layer protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4 (`AF_INET`, 2).
+    Ipv4,
+    /// IPv6 (`AF_INET6`, 10).
+    Ipv6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(addr: IpAddr) -> Family {
+        match addr {
+            IpAddr::V4(_) => Family::Ipv4,
+            IpAddr::V6(_) => Family::Ipv6,
+        }
+    }
+
+    /// `ipv4` or `ipv6`, as conntrack(8) prints it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        }
+    }
+
+    /// Linux's number of the address family: 2 or 10.
+    pub const fn number(self) -> u8 {
+        match self {
+            Family::Ipv4 => 2,
+            Family::Ipv6 => 10,
+        }
+    }
+
+    /// `0.0.0.0` or `::`.
+    pub const fn unspecified(self) -> IpAddr {
+        match self {
+            Family::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        }
+    }
+}
+
+/// Transport protocol: the number that the IP header carries.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Protocol(pub u8);
+
+impl Protocol {
+    /// ICMP for IPv4.
+    pub const ICMP: Protocol = Protocol(1);
+    /// TCP.
+    pub const TCP: Protocol = Protocol(6);
+    /// UDP.
+    pub const UDP: Protocol = Protocol(17);
+    /// DCCP; Linux 6.18 has no tracker for it any more.
+    pub const DCCP: Protocol = Protocol(33);
+    /// GRE.
+    pub const GRE: Protocol = Protocol(47);
+    /// ICMP for IPv6.
+    pub const ICMPV6: Protocol = Protocol(58);
+    /// SCTP.
+    pub const SCTP: Protocol = Protocol(132);
+    /// UDP-Lite.
+    pub const UDPLITE: Protocol = Protocol(136);
+
+    /// The name that netfilter's tools print, for the protocols that they know.
+    pub const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Protocol::ICMP => "icmp",
+            Protocol::TCP => "tcp",
+            Protocol::UDP => "udp",
+            Protocol::DCCP => "dccp",
+            Protocol::GRE => "gre",
+            Protocol::ICMPV6 => "icmpv6",
+            Protocol::SCTP => "sctp",
+            Protocol::UDPLITE => "udplite",
+            _ => return None,
+        })
+    }
+
+    /// Whether its tuple carries ports.
+    pub const fn has_ports(self) -> bool {
+        matches!(self, Protocol::TCP | Protocol::UDP | Protocol::UDPLITE | Protocol::SCTP)
+    }
+}
+
+impl fmt::Debug for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// Which way a packet goes, as its connection sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// The way of the first packet.
+    Original = 0,
+    /// The other way.
+    Reply = 1,
+}
+
+impl Direction {
+    /// The other direction.
+    pub const fn inverse(self) -> Direction {
+        match self {
+            Direction::Original => Direction::Reply,
+            Direction::Reply => Direction::Original,
+        }
+    }
+
+    /// `original` or `reply`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Direction::Original => "original",
+            Direction::Reply => "reply",
+        }
+    }
+}
+
+/// The transport part of a tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum L4 {
+    /// TCP, UDP, UDP-Lite, SCTP.
+    Ports {
+        /// Source port.
+        src: u16,
+        /// Destination port.
+        dst: u16,
+    },
+    /// ICMP and ICMPv6 queries. The code is part of the tuple.
+    Icmp {
+        /// Message type.
+        kind: u8,
+        /// Message code.
+        code: u8,
+        /// Identifier of the query.
+        id: u16,
+    },
+    /// GRE call keys; zero but for version 1 (PPTP).
+    Keys {
+        /// Source key.
+        src: u16,
+        /// Destination key.
+        dst: u16,
+    },
+    /// Protocols that the tracker does not look into.
+    None,
+}
+
+impl L4 {
+    /// The sixteen bits that the source of the packet chose: source port, source key or ICMP id.
+    pub const fn src_id(self) -> u16 {
+        match self {
+            L4::Ports { src, .. } | L4::Keys { src, .. } => src,
+            L4::Icmp { id, .. } => id,
+            L4::None => 0,
+        }
+    }
+
+    /// Destination port or key; for ICMP, type and code.
+    pub const fn dst_id(self) -> u16 {
+        match self {
+            L4::Ports { dst, .. } | L4::Keys { dst, .. } => dst,
+            L4::Icmp { kind, code, .. } => u16::from_be_bytes([kind, code]),
+            L4::None => 0,
+        }
+    }
+}
+
+/// One direction of a connection: addresses, protocol and the transport's identifiers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tuple {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address, of the source's family.
+    pub dst: IpAddr,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// What identifies the conversation within the protocol.
+    pub l4: L4,
+}
+
+impl Tuple {
+    /// The family of both addresses.
+    pub const fn family(&self) -> Family {
+        Family::of(self.src)
+    }
+
+    /// The tuple that an answer carries, or `None` for an ICMP message that asks no question.
+    pub fn inverse(&self) -> Option<Tuple> {
+        let l4 = match self.l4 {
+            L4::Ports { src, dst } => L4::Ports { src: dst, dst: src },
+            L4::Keys { src, dst } => L4::Keys { src: dst, dst: src },
+            L4::Icmp { kind, code, id } => L4::Icmp { kind: inverse_icmp(self.family(), kind)?, code, id },
+            L4::None => L4::None,
+        };
+        Some(Tuple { src: self.dst, dst: self.src, protocol: self.protocol, l4 })
+    }
+}
+
+/// The ICMP type that answers `kind` (and the other way round), as the kernel's tuple inversion maps it.
+pub const fn inverse_icmp(family: Family, kind: u8) -> Option<u8> {
+    Some(match (family, kind) {
+        // echo, timestamp, information, address mask
+        (Family::Ipv4, 8) => 0,
+        (Family::Ipv4, 0) => 8,
+        (Family::Ipv4, 13) => 14,
+        (Family::Ipv4, 14) => 13,
+        (Family::Ipv4, 15) => 16,
+        (Family::Ipv4, 16) => 15,
+        (Family::Ipv4, 17) => 18,
+        (Family::Ipv4, 18) => 17,
+        // echo, node information
+        (Family::Ipv6, 128) => 129,
+        (Family::Ipv6, 129) => 128,
+        (Family::Ipv6, 139) => 140,
+        (Family::Ipv6, 140) => 139,
+        _ => return None,
+    })
+}
+
+/// Whether a message of this type may open a connection: it is a query, not an answer.
+pub const fn is_icmp_query(family: Family, kind: u8) -> bool {
+    match family {
+        Family::Ipv4 => matches!(kind, 8 | 13 | 15 | 17),
+        Family::Ipv6 => matches!(kind, 128 | 139),
+    }
+}
+
+/// `src=… dst=… sport=… dport=…`, in conntrack(8)'s words.
+impl fmt::Display for Tuple {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "src={} dst={}", self.src, self.dst)?;
+        match self.l4 {
+            L4::Ports { src, dst } => write!(f, " sport={src} dport={dst}"),
+            L4::Icmp { kind, code, id } => write!(f, " type={kind} code={code} id={id}"),
+            L4::Keys { src, dst } => write!(f, " srckey={src:#x} dstkey={dst:#x}"),
+            L4::None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Tuple {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {self}", self.protocol)
+    }
+}
+
+/// A conntrack zone: the same tuple in two zones is two connections.
+///
+/// The number counts in the directions that `scope` names; in the others the connection stands in zone 0. (`ct zone set`,
+/// `ct original zone set`, `ct reply zone set`.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Zone {
+    /// The zone's number.
+    pub id: u16,
+    /// Where the number counts.
+    pub scope: ZoneScope,
+}
+
+/// The directions in which a zone's number counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ZoneScope {
+    /// Both directions.
+    #[default]
+    Both,
+    /// The original direction only.
+    Original,
+    /// The reply direction only.
+    Reply,
+}
+
+impl Zone {
+    /// Zone 0 in both directions: what is used when no rule names a zone.
+    pub const DEFAULT: Zone = Zone { id: 0, scope: ZoneScope::Both };
+
+    /// The number that counts for tuples of this direction.
+    pub const fn id(self, dir: Direction) -> u16 {
+        match (self.scope, dir) {
+            (ZoneScope::Both, _)
+            | (ZoneScope::Original, Direction::Original)
+            | (ZoneScope::Reply, Direction::Reply) => self.id,
+            _ => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_l4() -> impl Strategy<Value = (Protocol, L4)> {
+        prop_oneof![
+            (any::<u16>(), any::<u16>()).prop_map(|(src, dst)| (Protocol::TCP, L4::Ports { src, dst })),
+            (prop::sample::select(vec![0u8, 8, 13, 14, 15, 16, 17, 18]), any::<u8>(), any::<u16>())
+                .prop_map(|(kind, code, id)| (Protocol::ICMP, L4::Icmp { kind, code, id })),
+            (any::<u16>(), any::<u16>()).prop_map(|(src, dst)| (Protocol::GRE, L4::Keys { src, dst })),
+            Just((Protocol(50), L4::None)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn inverting_twice_is_the_identity(a: [u8; 4], b: [u8; 4], (protocol, l4) in any_l4()) {
+            let t = Tuple { src: a.into(), dst: b.into(), protocol, l4 };
+            let back = t.inverse().and_then(|i| i.inverse());
+            prop_assert_eq!(back, Some(t));
+        }
+    }
+
+    #[test]
+    fn zone_counts_only_in_its_scope() {
+        let z = Zone { id: 7, scope: ZoneScope::Original };
+        assert_eq!((z.id(Direction::Original), z.id(Direction::Reply)), (7, 0));
+        assert_eq!(Zone { id: 7, scope: ZoneScope::Both }.id(Direction::Reply), 7);
+    }
+}

@@ -1,0 +1,97 @@
+//! The UDP and UDP-Lite trackers.
+//!
+//! A conversation lives 30 seconds until it is a *stream*: answered, and still in use two seconds after it began. A stream
+//! lives 120 seconds and is assured. A quick question and answer (DNS) never becomes one. UDP-Lite waits for the answer only.
+//!
+//! Sources: RFC 768, RFC 3828, RFC 8200 §8.1; `nf_conntrack_udp_timeout`, `nf_conntrack_udp_timeout_stream`; measured: a
+//! UDP checksum of 0 is accepted over IPv6 too; a UDP length below the IP payload is accepted; UDP-Lite's checksum is
+//! verified with UDP's protocol number in the pseudo-header.
+
+use std::time::Duration;
+
+use crate::event::EventMask;
+use crate::settings::Timeouts;
+use crate::state::{Assured, UdpStream, Update};
+use crate::tcp::Verify;
+use crate::{Invalid, Packet, Protocol, Status, Sysctl, Time, checksum};
+
+/// How long after its first packet a conversation becomes a stream.
+const STREAM_AFTER: Duration = Duration::from_secs(2);
+
+/// What every UDP packet must pass.
+pub(crate) fn check(packet: &Packet<'_>, verify: Verify) -> Result<(), Invalid> {
+    let held = packet.transport().ok_or(Invalid::NoTransport)?;
+    let on_wire = packet.transport_wire_len();
+    if on_wire < 8 || held.len() < 8 {
+        return Err(Invalid::ShortPacket);
+    }
+    let length = usize::from(u16::from_be_bytes([held[4], held[5]]));
+    if length < 8 || length > on_wire {
+        return Err(Invalid::TruncatedPacket);
+    }
+    let sent = [held[6], held[7]];
+    if sent == [0, 0] || verify == Verify::Nothing || held.len() < on_wire {
+        return Ok(());
+    }
+    // As measured, the whole IP payload is summed, also where the UDP length says less.
+    sum(packet, held, on_wire, on_wire)
+}
+
+/// What every UDP-Lite packet must pass.
+pub(crate) fn check_lite(packet: &Packet<'_>, verify: Verify) -> Result<(), Invalid> {
+    let held = packet.transport().ok_or(Invalid::NoTransport)?;
+    let on_wire = packet.transport_wire_len();
+    if on_wire < 8 || held.len() < 8 {
+        return Err(Invalid::ShortPacket);
+    }
+    let coverage = match usize::from(u16::from_be_bytes([held[4], held[5]])) {
+        0 => on_wire,
+        c if c < 8 || c > on_wire => return Err(Invalid::TruncatedPacket),
+        c => c,
+    };
+    if [held[6], held[7]] == [0, 0] {
+        return Err(Invalid::NoChecksum);
+    }
+    if verify == Verify::Nothing || held.len() < coverage {
+        return Ok(());
+    }
+    sum(packet, held, coverage, on_wire)
+}
+
+fn sum(packet: &Packet<'_>, held: &[u8], covered: usize, length: usize) -> Result<(), Invalid> {
+    let pseudo = checksum::pseudo(packet.src(), packet.dst(), Protocol::UDP, length);
+    match checksum::fold(checksum::add(pseudo, &held[..covered.min(held.len())])) {
+        0xffff => Ok(()),
+        _ => Err(Invalid::BadChecksum),
+    }
+}
+
+/// Takes one packet of UDP.
+pub(crate) fn update(stream: &UdpStream, status: Status, timeouts: Timeouts<'_>, now: Time) -> Update {
+    if !status.contains(Status::SEEN_REPLY) {
+        return refresh(timeouts.get(Sysctl::UdpTimeout), Assured::AsBefore);
+    }
+    if now <= stream.after {
+        return refresh(timeouts.get(Sysctl::UdpTimeout), Assured::AsBefore);
+    }
+    let assured = if status.contains(Status::NAT_CLASH) { Assured::AsBefore } else { Assured::Now };
+    refresh(timeouts.get(Sysctl::UdpTimeoutStream), assured)
+}
+
+/// Takes one packet of a protocol that is a stream as soon as it is answered (UDP-Lite, GRE).
+pub(crate) fn update_simple(status: Status, first: Duration, stream: Duration) -> Update {
+    if !status.contains(Status::SEEN_REPLY) {
+        return refresh(first, Assured::AsBefore);
+    }
+    let assured = if status.contains(Status::NAT_CLASH) { Assured::AsBefore } else { Assured::Now };
+    refresh(stream, assured)
+}
+
+/// The state of a conversation that begins now.
+pub(crate) fn open(now: Time) -> UdpStream {
+    UdpStream { after: now + STREAM_AFTER }
+}
+
+fn refresh(timeout: Duration, assured: Assured) -> Update {
+    Update::Refresh { timeout, events: EventMask::empty(), assured }
+}

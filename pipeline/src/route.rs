@@ -1,0 +1,422 @@
+//! Stop 6: where a packet goes, from its addresses alone.
+//!
+//! ```text
+//!  source fit to be one? ─► own address, broadcast, joined group? ─► longest prefix ─► source fit to be forwarded?
+//!        no: Refused              yes: Local                           none: NoRoute       no: Refused
+//! ```
+//! Routes come from three places, as in Linux: the local table (own addresses, directed broadcasts, 127.0.0.0/8, subnet-router
+//! anycast), which is asked first; the prefixes on each link; the static routes. Of equal prefixes the first wins, that of an
+//! address before a static one.
+//!
+//! # What Linux does with odd addresses
+//! Measured on 6.18, forwarding on, `rp_filter` 0, `accept_local` 0; a packet that came in on a link:
+//!
+//! | IPv4 | | IPv6 | |
+//! |---|---|---|---|
+//! | from 224.0.0.0/4, 255.255.255.255 | refused | from ff00::/8, or from or to ::1 | refused before the prerouting hook |
+//! | from 127.0.0.0/8, to 127.0.0.0/8 | refused | to ff00::/16, ff01::/16 | refused before the prerouting hook |
+//! | from an own address | refused, also to broadcast and multicast | from an own address | forwarded, delivered |
+//! | from 0.0.0.0 | refused, but for broadcast to 255.255.255.255 or 0.0.0.0, and joined groups | from :: | delivered; not forwarded to another link |
+//! | to 0.0.0.0 | refused (from 0.0.0.0: broadcast) | to :: | by the routes |
+//! | to 255.255.255.255, a directed broadcast of any interface | delivered | to prefix:: of an own address (under /127) | delivered (anycast) |
+//! | to 224.0.0.1 | delivered | to ff02::1, ff02::2, ff05::2, solicited-node of an own address | delivered |
+//! | to another group | refused (not joined) | to another group | refused (not joined) |
+//! | from or to 240.0.0.0/4, 0.1.2.3, 169.254.0.0/16 | by the routes | to fe80::/10 | own address of that interface: delivered; else on that link |
+//! | from a broadcast address of a subnet | by the routes | from fe80::/10 to another link | refused, answered (beyond scope) |
+//! | to the first address of a prefix | by the routes (unicast since 5.14) | | |
+//!
+//! "Refused" is silent and comes after the prerouting hook: the packet has been tracked, but never is confirmed.
+//!
+//! # Sources
+//! The table above: raw packets into a veth of a forwarding namespace, hooks counted by nft. RFC 1122 section 3.2.1.3, RFC 4291
+//! sections 2.5.6, 2.6.1 and 2.7, RFC 6724 (source addresses).
+
+use crate::link::Mac;
+use crate::topology::{Dev, Topology};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// 224.0.0.1, which every host has joined (RFC 1112).
+const ALL_SYSTEMS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+/// The groups every IPv6 router has joined (RFC 4291 section 2.8) that can be reached over a link.
+const ROUTER_GROUPS: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2),
+    Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 2),
+];
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Out by an interface.
+    Forward(Hop),
+    /// To the router itself.
+    Local(Delivery),
+    /// Nowhere: no prefix holds the destination. Linux answers "network unreachable" (ICMP 3/0, ICMPv6 1/0).
+    NoRoute,
+    /// Nowhere: the addresses are not fit for it.
+    Refused(Refusal),
+}
+
+/// The next step of a forwarded packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hop {
+    /// The interface it leaves by.
+    pub dev: Dev,
+    /// Whose link address it is sent to: the gateway, or the destination itself.
+    pub next: IpAddr,
+}
+
+/// As what a packet is delivered to the router itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// It is to an own address. Only such packets are answered with ICMP errors.
+    Unicast,
+    /// It is to all on a link.
+    Broadcast,
+    /// It is to a group the router has joined.
+    Multicast,
+}
+
+/// Why a packet's addresses are not fit for a way onward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// Linux counts and logs it as a martian source.
+    #[error("the source address cannot have come from a link (martian source)")]
+    MartianSource,
+    /// Linux counts and logs it as a martian destination.
+    #[error("the destination address cannot be reached over a link (martian destination)")]
+    MartianDestination,
+    /// Multicast that the router has not joined; it routes none.
+    #[error("the destination is a group that the router has not joined")]
+    NotJoined,
+    /// A link-local source and another link. Linux answers ICMPv6 1/2.
+    #[error("the source address is link-local, the destination on another link (beyond scope)")]
+    BeyondScope,
+}
+
+/// A route as it is looked up.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    dev: Dev,
+    gateway: Option<IpAddr>,
+    /// The own address on that prefix, if the route follows from one.
+    source: Option<IpAddr>,
+}
+
+impl Entry {
+    fn hop(&self, to: IpAddr) -> Hop {
+        Hop { dev: self.dev, next: self.gateway.unwrap_or(to) }
+    }
+}
+
+/// The routes of a router. Fixed once built; a lookup reads two hash tables and one trie.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    v4: PrefixMap<Ipv4Net, Entry>,
+    v6: PrefixMap<Ipv6Net, Entry>,
+    own4: HashSet<Ipv4Addr>,
+    broadcast: HashMap<Ipv4Addr, Dev>,
+    /// Own and anycast addresses, but for those of link scope.
+    own6: HashSet<Ipv6Addr>,
+    /// Own and anycast addresses of link scope, each on its link.
+    own6_link: HashSet<(Dev, Ipv6Addr)>,
+    groups: HashSet<(Dev, Ipv6Addr)>,
+    /// Per interface, in order: the addresses packets of its own may carry.
+    addresses: Vec<Vec<IpNet>>,
+}
+
+impl Routes {
+    /// Builds the tables.
+    pub fn new(topology: &Topology) -> Self {
+        let mut routes = Routes {
+            v4: PrefixMap::new(),
+            v6: PrefixMap::new(),
+            own4: HashSet::new(),
+            broadcast: HashMap::new(),
+            own6: HashSet::new(),
+            own6_link: HashSet::new(),
+            groups: HashSet::new(),
+            addresses: Vec::new(),
+        };
+        for (i, interface) in topology.interfaces.iter().enumerate() {
+            let dev = Dev(i as u16);
+            let mut addresses = interface.addresses.clone();
+            addresses.extend(link_local(&addresses, interface.mac));
+            for net in &addresses {
+                match net {
+                    IpNet::V4(net) => routes.own_v4(dev, *net),
+                    IpNet::V6(net) => routes.own_v6(dev, *net),
+                }
+            }
+            routes.addresses.push(addresses);
+        }
+        for route in &topology.routes {
+            let entry = Entry { dev: route.dev, gateway: route.via, source: None };
+            routes.add(route.to, entry);
+        }
+        routes
+    }
+
+    fn own_v4(&mut self, dev: Dev, net: Ipv4Net) {
+        self.own4.insert(net.addr());
+        // A /31 and a /32 have no broadcast address (RFC 3021).
+        if net.prefix_len() <= 30 {
+            self.broadcast.entry(net.broadcast()).or_insert(dev);
+        }
+        self.add(IpNet::V4(net.trunc()), Entry { dev, gateway: None, source: Some(IpAddr::V4(net.addr())) });
+    }
+
+    fn own_v6(&mut self, dev: Dev, net: Ipv6Net) {
+        // Every router answers to the prefix itself (RFC 4291 section 2.6.1), but not on point-to-point links (RFC 6164).
+        let anycast = (net.prefix_len() < 127).then(|| net.trunc().addr());
+        for own in std::iter::once(net.addr()).chain(anycast) {
+            if own.is_unicast_link_local() {
+                self.own6_link.insert((dev, own));
+            } else {
+                self.own6.insert(own);
+            }
+            self.groups.insert((dev, solicited_node(own)));
+        }
+        self.groups.extend(ROUTER_GROUPS.map(|group| (dev, group)));
+        if !net.addr().is_unicast_link_local() {
+            self.add(IpNet::V6(net.trunc()), Entry { dev, gateway: None, source: Some(IpAddr::V6(net.addr())) });
+        }
+    }
+
+    /// Adds a route unless there is one to the same prefix.
+    fn add(&mut self, to: IpNet, entry: Entry) {
+        match to {
+            IpNet::V4(to) => {
+                self.v4.entry(to).or_insert(entry);
+            }
+            IpNet::V6(to) => {
+                self.v6.entry(to).or_insert(entry);
+            }
+        }
+    }
+
+    /// Whether a packet from a link is thrown away before the prerouting hook, that is before it is tracked.
+    pub fn refuse_early(source: IpAddr, destination: IpAddr) -> Option<Refusal> {
+        let (IpAddr::V6(source), IpAddr::V6(destination)) = (source, destination) else { return None };
+        // Scope 0 is reserved and scope 1 never leaves an interface (RFC 4291 section 2.7).
+        let unreachable_group = matches!(destination.octets(), [0xff, scope, ..] if scope & 0x0f <= 1);
+        if source.is_multicast() || source.is_loopback() {
+            Some(Refusal::MartianSource)
+        } else if destination.is_loopback() || unreachable_group {
+            Some(Refusal::MartianDestination)
+        } else {
+            None
+        }
+    }
+
+    /// Where a packet goes that came in by `iif`.
+    pub fn input(&self, iif: Dev, source: IpAddr, destination: IpAddr) -> Answer {
+        match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => self.input_v4(source, destination),
+            (IpAddr::V6(source), IpAddr::V6(destination)) => self.input_v6(iif, source, destination),
+            // No packet has addresses of two versions; a translator that made one has no route for it.
+            _ => Answer::NoRoute,
+        }
+    }
+
+    fn input_v4(&self, source: Ipv4Addr, destination: Ipv4Addr) -> Answer {
+        use Refusal::{MartianDestination, MartianSource, NotJoined};
+        let own_source = self.own4.contains(&source);
+        if source.is_multicast() || source.is_broadcast() || source.is_loopback() {
+            return Answer::Refused(MartianSource);
+        }
+        let to_all = destination.is_broadcast() || (source.is_unspecified() && destination.is_unspecified());
+        let local = if to_all {
+            Some(Delivery::Broadcast)
+        } else if destination == ALL_SYSTEMS {
+            Some(Delivery::Multicast)
+        } else if destination.is_multicast() {
+            return Answer::Refused(NotJoined);
+        } else if source.is_unspecified() {
+            return Answer::Refused(MartianSource);
+        } else if destination.is_unspecified() || destination.is_loopback() {
+            return Answer::Refused(MartianDestination);
+        } else if self.own4.contains(&destination) {
+            Some(Delivery::Unicast)
+        } else {
+            self.broadcast.contains_key(&destination).then_some(Delivery::Broadcast)
+        };
+        match (local, self.longest_v4(destination)) {
+            (Some(_), _) | (None, Some(_)) if own_source => Answer::Refused(MartianSource),
+            (Some(delivery), _) => Answer::Local(delivery),
+            (None, Some(entry)) => Answer::Forward(entry.hop(IpAddr::V4(destination))),
+            (None, None) => Answer::NoRoute,
+        }
+    }
+
+    fn input_v6(&self, iif: Dev, source: Ipv6Addr, destination: Ipv6Addr) -> Answer {
+        if let Some(refusal) = Routes::refuse_early(IpAddr::V6(source), IpAddr::V6(destination)) {
+            return Answer::Refused(refusal);
+        }
+        if destination.is_multicast() {
+            let joined = self.groups.contains(&(iif, destination));
+            return if joined { Answer::Local(Delivery::Multicast) } else { Answer::Refused(Refusal::NotJoined) };
+        }
+        if self.own6.contains(&destination) || self.own6_link.contains(&(iif, destination)) {
+            return Answer::Local(Delivery::Unicast);
+        }
+        let hop = if destination.is_unicast_link_local() {
+            Hop { dev: iif, next: IpAddr::V6(destination) }
+        } else {
+            match self.longest_v6(destination) {
+                Some(entry) => entry.hop(IpAddr::V6(destination)),
+                None => return Answer::NoRoute,
+            }
+        };
+        // Back to where it came from, Linux asks nothing about the source (and sends a redirect).
+        if hop.dev != iif && source.is_unspecified() {
+            return Answer::Refused(Refusal::MartianSource);
+        }
+        if hop.dev != iif && source.is_unicast_link_local() {
+            return Answer::Refused(Refusal::BeyondScope);
+        }
+        Answer::Forward(hop)
+    }
+
+    /// Where one of the router's own packets goes.
+    pub fn output(&self, destination: IpAddr) -> Answer {
+        let entry = match destination {
+            IpAddr::V4(to) if self.own4.contains(&to) || to.is_loopback() => return Answer::Local(Delivery::Unicast),
+            IpAddr::V4(to) => match self.broadcast.get(&to) {
+                Some(dev) => return Answer::Forward(Hop { dev: *dev, next: destination }),
+                None => self.longest_v4(to),
+            },
+            IpAddr::V6(to) if self.own6.contains(&to) || to.is_loopback() => return Answer::Local(Delivery::Unicast),
+            IpAddr::V6(to) => self.longest_v6(to),
+        };
+        match entry {
+            Some(entry) => Answer::Forward(entry.hop(destination)),
+            None => Answer::NoRoute,
+        }
+    }
+
+    /// Whether the router itself has an address (on `iif`, if it is of link scope).
+    pub fn is_own(&self, iif: Dev, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(a) => self.own4.contains(&a),
+            IpAddr::V6(a) => self.own6.contains(&a) || self.own6_link.contains(&(iif, a)),
+        }
+    }
+
+    /// The source address of an own packet to `destination`, if the router has any: what a socket that is bound to nothing
+    /// would send from.
+    pub fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
+        let entry = match destination {
+            IpAddr::V4(to) => self.longest_v4(to),
+            IpAddr::V6(to) => self.longest_v6(to),
+        }?;
+        match (entry.source, destination) {
+            (Some(source), IpAddr::V4(_)) => Some(source),
+            // A route on the link without an address of its own: the first address.
+            (None, IpAddr::V4(_)) => self.source_on(entry.dev, entry.gateway),
+            (_, IpAddr::V6(to)) => self.select_v6(entry.dev, to),
+        }
+    }
+
+    /// The address that masquerading gives packets which leave by `hop` for `destination`.
+    pub fn masquerade(&self, hop: Hop, destination: IpAddr) -> Option<IpAddr> {
+        match destination {
+            IpAddr::V4(_) => self.source_on(hop.dev, Some(hop.next)),
+            IpAddr::V6(to) => self.select_v6(hop.dev, to),
+        }
+    }
+
+    /// The first address of an interface: what `redirect` sends to.
+    pub fn primary(&self, dev: Dev, like: IpAddr) -> Option<IpAddr> {
+        let of_family = |n: &&IpNet| n.addr().is_ipv4() == like.is_ipv4();
+        self.addresses.get(dev.index())?.iter().find(of_family).map(IpNet::addr)
+    }
+
+    /// The IPv4 address of `dev` that shares its prefix with `near`, else its first, else the first of any interface.
+    fn source_on(&self, dev: Dev, near: Option<IpAddr>) -> Option<IpAddr> {
+        let of = |addresses: &Vec<IpNet>| addresses.iter().find(|n| n.addr().is_ipv4()).map(IpNet::addr);
+        let own = self.addresses.get(dev.index())?;
+        let sharing = own.iter().find(|n| near.is_some_and(|near| n.contains(&near))).map(IpNet::addr);
+        sharing.or_else(|| of(own)).or_else(|| self.addresses.iter().find_map(of))
+    }
+
+    /// RFC 6724 section 5, rules 1, 2, 5, 6 and 8 (a router has no deprecated, home or temporary addresses).
+    fn select_v6(&self, dev: Dev, to: Ipv6Addr) -> Option<IpAddr> {
+        let candidates = self.addresses.iter().enumerate().flat_map(|(i, nets)| {
+            nets.iter().filter_map(move |n| match n {
+                IpNet::V6(n) => Some((Dev(i as u16), n)),
+                IpNet::V4(_) => None,
+            })
+        });
+        let rank = |(on, net): &(Dev, &Ipv6Net)| {
+            let (address, scope_to) = (net.addr(), scope(to));
+            let own = scope(address);
+            // Enough scope: the smallest that is enough. Not enough: the largest there is.
+            let fit = if own >= scope_to { 32 - i32::from(own) } else { i32::from(own) - 32 };
+            let common = (address.to_bits() ^ to.to_bits()).leading_zeros().min(u32::from(net.prefix_len()));
+            (address == to, fit, *on == dev, label(address) == label(to), common)
+        };
+        // Link-local addresses of other links are no candidates.
+        let usable = candidates.filter(|(on, n)| *on == dev || !n.addr().is_unicast_link_local());
+        usable
+            .reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })
+            .map(|(_, n)| IpAddr::V6(n.addr()))
+    }
+
+    fn longest_v4(&self, to: Ipv4Addr) -> Option<&Entry> {
+        self.v4.get_lpm(&Ipv4Net::from(to)).map(|(_, entry)| entry)
+    }
+
+    fn longest_v6(&self, to: Ipv6Addr) -> Option<&Entry> {
+        self.v6.get_lpm(&Ipv6Net::from(to)).map(|(_, entry)| entry)
+    }
+}
+
+/// The link-local address that Linux gives an interface with IPv6 by itself, from its link address (RFC 4291 appendix A).
+fn link_local(addresses: &[IpNet], mac: Option<Mac>) -> Option<IpNet> {
+    let v6 = |n: &&IpNet| n.addr().is_ipv6();
+    let given = |n: &IpNet| matches!(n.addr(), IpAddr::V6(a) if a.is_unicast_link_local());
+    addresses.iter().find(v6)?;
+    let Mac([a, b, c, d, e, f]) = mac.filter(|_| !addresses.iter().any(given))?;
+    let word = |high, low| u16::from_be_bytes([high, low]);
+    let address = Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f));
+    Ipv6Net::new(address, 64).ok().map(IpNet::V6)
+}
+
+/// ff02::1:ffXX:XXXX (RFC 4291 section 2.7.1).
+fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    let [.., high, low] = address.segments();
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (high & 0xff), low)
+}
+
+/// RFC 6724 section 3.1: scopes in the numbers of multicast.
+fn scope(address: Ipv6Addr) -> u8 {
+    match address.octets() {
+        [0xff, flags, ..] => flags & 0x0f,
+        _ if address.is_loopback() || address.is_unicast_link_local() => 2,
+        [0xfe, second, ..] if second & 0xc0 == 0xc0 => 5,
+        _ => 14,
+    }
+}
+
+/// RFC 6724 section 2.1: the labels of the default policy table.
+fn label(address: Ipv6Addr) -> u8 {
+    let s = address.segments();
+    match s {
+        _ if address.is_loopback() => 0,
+        [0, 0, 0, 0, 0, 0xffff, ..] => 4,
+        [0, 0, 0, 0, 0, 0, ..] => 3,
+        [0x2002, ..] => 2,
+        [0x2001, 0, ..] => 5,
+        [first, ..] if first & 0xfe00 == 0xfc00 => 13,
+        [first, ..] if first & 0xffc0 == 0xfec0 => 11,
+        [0x3ffe, ..] => 12,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests;
