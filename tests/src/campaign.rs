@@ -15,6 +15,7 @@ use crate::kernel::Pool;
 use crate::packet::describe;
 use crate::run::{Outcome, Subject, play, sent, shrink};
 use crate::scenario::export;
+use crate::uct::EngineSubject;
 
 /// What is held against the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -29,7 +30,10 @@ pub enum Side {
 
 impl Side {
     fn subject(self) -> Option<Box<dyn Subject>> {
-        None
+        match self {
+            Side::Kernel => None,
+            Side::Engine | Side::Path => Some(Box::new(EngineSubject::default())),
+        }
     }
 
     fn scope(self) -> Scope {

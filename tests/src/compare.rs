@@ -16,8 +16,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::observed::{Entry, Event, EventKind, Expectation, Observed, hex};
+use crate::observed::{Entry, Event, EventKind, Expectation, Observed, Proto, hex};
 use crate::packet::{describe, mask};
+
+/// Flags of a TCP side that mean something outside the kernel: scaling, SACK, first to close, liberal, data outstanding,
+/// acknowledgment seen. The two above them remember a half-done decision.
+const COMPARED_FLAGS: u8 = 0x3f;
 
 /// What differs, as lines for people. Empty if nothing does.
 #[must_use]
@@ -88,17 +92,18 @@ fn entries(kernel: &Observed, uct: &Observed, lines: &mut Vec<String>) {
     lines.extend(ours.iter().map(|entry| format!("entry\n  uct    {entry}")));
 }
 
+/// A timeout that is not told is none, and one of nothing is not told.
 fn same_timeout(a: Option<u32>, b: Option<u32>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => a.abs_diff(b) <= 1,
-        (a, b) => a == b,
-    }
+    a.unwrap_or(0).abs_diff(b.unwrap_or(0)) <= 1
 }
 
 fn same_entry(a: &Entry, b: &Entry) -> bool {
     let plain = |entry: &Entry| {
         let mut entry = entry.clone();
         (entry.timeout, entry.id) = (None, 0);
+        if let Proto::Tcp { flags, .. } = &mut entry.proto {
+            *flags = flags.map(|flags| flags & COMPARED_FLAGS);
+        }
         entry
     };
     same_timeout(a.timeout, b.timeout) && plain(a) == plain(b)

@@ -14,3 +14,4 @@ pub mod observed;
 pub mod packet;
 pub mod run;
 pub mod scenario;
+pub mod uct;

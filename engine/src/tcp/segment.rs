@@ -1,5 +1,6 @@
 //! One segment, as the tracker reads it. Options are read the way Linux reads them: lengths below 2 or past the end stop
-//! the reading, and what was read counts; of an option that stands twice the last counts.
+//! the reading, and what was read counts; of an option that stands twice the last counts,
+//! but of selective acknowledgements the first.
 
 use super::window::{PeerFlags, Seq};
 use super::{Class, flag};
@@ -55,6 +56,7 @@ impl Segment {
     }
 
     fn read_options(&mut self, mut options: &[u8]) {
+        let mut sack_seen = false;
         while let [kind, rest @ ..] = options {
             match *kind {
                 OPTION_END => return,
@@ -72,7 +74,9 @@ impl Segment {
             match *kind {
                 OPTION_WINDOW_SCALE if len == 3 => self.scale = Some(body[0].min(MAX_SCALE)),
                 OPTION_SACK_PERMITTED if len == 2 => self.sack_permitted = true,
-                OPTION_SACK if len >= 10 && (len - 2) % 8 == 0 => {
+                // As measured, only the first counts.
+                OPTION_SACK if len >= 10 && (len - 2) % 8 == 0 && !sack_seen => {
+                    sack_seen = true;
                     for block in body.as_chunks::<8>().0 {
                         let right = Seq(u32::from_be_bytes([block[4], block[5], block[6], block[7]]));
                         if right.after(self.sack) {

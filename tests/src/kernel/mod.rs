@@ -293,12 +293,14 @@ impl Kernel {
         let requests: Vec<Request> =
             left.iter().map(|(known, left)| known.set_timeout(left.saturating_sub(seconds))).collect();
         self.control.batch(requests, |_, _| {})?;
-        // The harness's own changes are announced like everybody's; they are no part of the scenario.
-        self.events.drain(|_| {})?;
+        // The harness's own changes are announced like everybody's; they are no part of the scenario. What the kernel has
+        // collected meanwhile is.
+        let mut ended = Vec::new();
+        self.read_events(&mut ended)?;
         self.last_packet = Instant::now();
         let mut observed = self.look()?;
-        let earlier = before.events.into_iter().filter(|event| matches!(event, Event::Conn(EventKind::Destroy, _)));
-        observed.events.splice(0..0, earlier);
+        let earlier = before.events.into_iter().chain(ended);
+        observed.events.splice(0..0, earlier.filter(|event| matches!(event, Event::Conn(EventKind::Destroy, _))));
         Ok(observed)
     }
 
