@@ -271,6 +271,7 @@ pub fn tell(outcome: &Outcome) -> String {
                 let _ = writeln!(text, "  {entry}");
             }
         }
+        let _ = writeln!(text, "what the kernel did at step {}:\n{}", difference.step, difference.kernel);
         let _ = writeln!(text, "at step {} they differ in {}:", difference.step, difference.kind());
         for line in &difference.lines {
             let _ = writeln!(text, "{line}");

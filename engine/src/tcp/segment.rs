@@ -30,6 +30,8 @@ pub(crate) struct Segment {
     pub(crate) sack_permitted: bool,
     /// The highest right edge of its SACK blocks beyond `ack`, else `ack`.
     pub(crate) sack: Seq,
+    /// Bytes of options.
+    pub(crate) options: usize,
 }
 
 impl Segment {
@@ -50,6 +52,7 @@ impl Segment {
             scale: None,
             sack_permitted: false,
             sack: ack,
+            options: header_len - 20,
         };
         segment.read_options(&held[20..header_len]);
         segment
@@ -94,7 +97,7 @@ impl Segment {
         self.flags & flag != 0
     }
 
-    /// What a SYN's options say of its sender.
+    /// What a SYN's options say of its sender: its window scale, and what else it can do.
     pub(crate) fn offered(&self) -> (u8, PeerFlags) {
         let mut flags = PeerFlags::empty();
         if self.scale.is_some() {

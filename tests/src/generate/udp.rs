@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Traffic;
 use super::random::Random;
 use super::world::{Origin, Seen, Shot, World, destination, source, transport};
-use crate::packet::build::{Ip, proto, udp, udplite};
+use crate::packet::build::{Ip, LiteSum, proto, udp, udplite};
 
 /// Conversations in datagrams.
 #[derive(Clone, Debug)]
@@ -42,7 +42,11 @@ impl DatagramTraffic {
         let data = random.bytes(length);
         match protocol {
             proto::UDP => udp(&ip, src.1, dst.1, &data),
-            proto::UDPLITE => udplite(&ip, src.1, dst.1, &data, *random.pick(&[17, 17, 17, 136])),
+            proto::UDPLITE => {
+                let coverage = *random.pick(&[0, 0, 0, 8, 8, 12, 9, 7, 40, 2000]);
+                let sum = *random.pick(&[LiteSum::Kernel, LiteSum::Kernel, LiteSum::Kernel, LiteSum::Right]);
+                udplite(&ip, src.1, dst.1, &data, coverage, sum)
+            }
             proto::GRE => ip.packet(protocol, &gre(random, &data)),
             _ => ip.packet(protocol, &data),
         }

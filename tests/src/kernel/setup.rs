@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
+use std::net::Ipv6Addr;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType};
 
 use super::namespace::Namespace;
 use super::tap::Tap;
+use crate::observed::hex;
 use crate::scenario::Topology;
 
 /// Settings of every namespace before it has interfaces: a router that speaks only when a packet makes it.
@@ -59,7 +62,37 @@ pub(crate) fn build(namespace: &Namespace, topology: &Topology) -> io::Result<BT
         let _ = writeln!(batch, "route replace {} {via} dev {}", route.to, route.dev);
     }
     namespace.run("ip", &["-batch", "-"], &batch)?;
+    await_addresses(namespace, topology)?;
     Ok(taps)
+}
+
+/// Waits until the kernel takes every IPv6 address of the router for its own: that is left to a work queue.
+fn await_addresses(namespace: &Namespace, topology: &Topology) -> io::Result<()> {
+    const LOCAL: u64 = 0x8000_0000;
+    let wanted: Vec<String> = topology
+        .interface
+        .iter()
+        .flat_map(|interface| &interface.addresses)
+        .filter_map(|address| address.split('/').next()?.parse::<Ipv6Addr>().ok())
+        .map(|address| hex(&address.octets()))
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let routes = namespace.within(|| std::fs::read_to_string("/proc/thread-self/net/ipv6_route"))??;
+        let is_local = |address: &String| {
+            routes.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|fields| {
+                let flags = fields.get(8).and_then(|flags| u64::from_str_radix(flags, 16).ok()).unwrap_or(0);
+                fields.first() == Some(&address.as_str()) && flags & LOCAL != 0
+            })
+        };
+        if wanted.iter().all(is_local) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::other("the router's IPv6 addresses did not become usable"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// A socket through which the router can send IP packets with their headers.

@@ -200,19 +200,33 @@ pub fn udp(ip: &Ip, sport: u16, dport: u16, data: &[u8]) -> Vec<u8> {
     ip.packet(proto::UDP, &s)
 }
 
-/// A UDP-Lite datagram whose checksum covers everything. `pseudo_proto` is the protocol in the pseudo-header: 136 by the
-/// RFC, 17 for what the kernel's connection tracking accepts.
+/// Which checksum a UDP-Lite datagram carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiteSum {
+    /// By RFC 3828.
+    Right,
+    /// What the kernel's connection tracking takes for right: with UDP's protocol number and, over IPv4, with the low
+    /// byte of the length.
+    Kernel,
+}
+
+/// A UDP-Lite datagram whose checksum covers its first `coverage` bytes, everything if that is zero.
 #[must_use]
-pub fn udplite(ip: &Ip, sport: u16, dport: u16, data: &[u8], pseudo_proto: u8) -> Vec<u8> {
+pub fn udplite(ip: &Ip, sport: u16, dport: u16, data: &[u8], coverage: u16, sum: LiteSum) -> Vec<u8> {
     let mut s = Vec::with_capacity(8 + data.len());
     s.extend(sport.to_be_bytes());
     s.extend(dport.to_be_bytes());
-    s.extend([0, 0, 0, 0]);
+    s.extend(coverage.to_be_bytes());
+    s.extend([0, 0]);
     s.extend(data);
-    fill(ip, pseudo_proto, 6, &mut s);
-    if s[6..8] == [0, 0] {
-        s[6..8].fill(0xff);
-    }
+    let covered = if coverage == 0 { s.len() } else { s.len().min(usize::from(coverage)) };
+    let (proto, length) = match (sum, ip.src) {
+        (LiteSum::Right, _) => (proto::UDPLITE, s.len()),
+        (LiteSum::Kernel, IpAddr::V4(_)) => (proto::UDP, s.len() & 0xff),
+        (LiteSum::Kernel, IpAddr::V6(_)) => (proto::UDP, s.len()),
+    };
+    let sum = checksum(pseudo(ip.src, ip.dst, proto, length), &s[..covered]);
+    s[6..8].copy_from_slice(&if sum == 0 { 0xffff_u16 } else { sum }.to_be_bytes());
     ip.packet(proto::UDPLITE, &s)
 }
 
