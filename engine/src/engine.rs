@@ -93,7 +93,11 @@ impl Engine {
         let (conn, _) = self.table.find_reply(reply, zone)?;
         let same_flow =
             conn.original() == asker.original() && conn.zone().id(Direction::Original) == zone.id(Direction::Original);
-        (!same_flow).then_some(conn)
+        if same_flow {
+            return None;
+        }
+        self.stats.found.count();
+        Some(conn)
     }
 
     /// Stop 8: the packet is about to leave. Its connection enters the table if it is new, and what happened is told.

@@ -1,7 +1,10 @@
 //! A packet's way through the router, and what stands at its two ends: captures, link headers, topology, routes,
-//! fragments, and the ICMP errors a router sends.
+//! fragments, the ICMP errors a router sends, and the control socket.
 
 pub mod capture;
+pub mod control;
+pub mod defrag;
 pub mod link;
+pub mod refrag;
 pub mod route;
 pub mod topology;

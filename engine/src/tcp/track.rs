@@ -94,6 +94,11 @@ impl Tcp {
         self.state
     }
 
+    /// The sequence number that follows the last byte sent in original direction.
+    pub(crate) fn original_end(&self) -> Seq {
+        self.peers[sender(Direction::Original)].end
+    }
+
     pub(crate) fn peer_info(&self) -> [PeerInfo; 2] {
         [self.peers[0].info(), self.peers[1].info()]
     }
