@@ -95,16 +95,15 @@ impl Packet<'_> {
     }
 }
 
-/// GRE: version 1 (PPTP) has a call id, every other has nothing that tells conversations apart.
+/// GRE: version 1 (PPTP) has a call id, every other has nothing that tells conversations apart, and neither has a header
+/// that is cut before the call id.
 fn gre(transport: &[u8]) -> Option<L4> {
     const ETHERTYPE_PPP: [u8; 2] = [0x88, 0x0b];
     match transport {
-        [_, version, p1, p0, rest @ ..] if version & 0x07 == 1 => match rest {
-            [_, _, c1, c0, ..] if [*p1, *p0] == ETHERTYPE_PPP => {
-                Some(L4::Keys { src: 0, dst: u16::from_be_bytes([*c1, *c0]) })
-            }
-            _ => None,
-        },
+        [_, version, p1, p0, _, _, c1, c0, ..] if version & 0x07 == 1 => {
+            let dst = u16::from_be_bytes([*c1, *c0]);
+            ([*p1, *p0] == ETHERTYPE_PPP).then_some(L4::Keys { src: 0, dst })
+        }
         _ => Some(L4::Keys { src: 0, dst: 0 }),
     }
 }
