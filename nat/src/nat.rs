@@ -32,7 +32,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use uct_engine::tcp::TcpState;
+use uct_engine::tcp::{Seq, TcpState};
 use uct_engine::{Conn, ConnId, Direction, Engine, Info, L4, Manip, Protocol, Status, Time, Tuple, Unconfirmed};
 
 use crate::decision::{AddressChoice, Decision, NoAddress, PortChoice, Search, Start};
@@ -387,8 +387,12 @@ impl Chooser<'_> {
     /// Whether a candidate is free; one of the last tries may evict a closed connection for it.
     fn is_free_or_made_so(&self, tuple: &Tuple, tries_left: u32, evicted: &mut Option<ConnId>) -> bool {
         let Some(reply) = tuple.inverse() else { return false };
-        let Some(other) = self.engine.taken(&reply, self.ct) else { return true };
-        if tries_left > EVICTING_TRIES || !self.may_evict(&other, &reply) {
+        let opens = self.ct.tcp_progress().filter(|(state, _)| *state == TcpState::SynSent);
+        let Some((_, new_end)) = opens.filter(|_| tries_left <= EVICTING_TRIES) else {
+            return self.engine.taken(&reply, self.ct).is_none();
+        };
+        let Some((other, dir)) = self.engine.find(&reply, self.ct.zone()) else { return true };
+        if dir == Direction::Original || !may_evict(&other, new_end) {
             return false;
         }
         if self.engine.destroy(&other, self.now, None) {
@@ -396,21 +400,16 @@ impl Chooser<'_> {
         }
         true
     }
+}
 
-    /// A SYN may evict a source-translated TCP connection that has ended, if its number is ahead of that one's last.
-    fn may_evict(&self, other: &Conn, reply: &Tuple) -> bool {
-        let (Some((TcpState::SynSent, new_end)), Some((state, old_end))) =
-            (self.ct.tcp_progress(), other.tcp_progress())
-        else {
-            return false;
-        };
-        let status = other.status();
-        matches!(state, TcpState::TimeWait | TcpState::Close | TcpState::SynSent2)
-            && status.contains(Status::SRC_NAT)
-            && !status.intersects(Status::FIXED_TIMEOUT | Status::DYING | Status::OFFLOAD | Status::HW_OFFLOAD)
-            && other.tuple(Direction::Reply) == reply
-            && new_end.after(old_end)
-    }
+/// Whether a SYN whose number is `new_end` may evict a connection: a source-translated TCP connection that has ended, and
+/// whose last number is behind.
+fn may_evict(other: &Conn, new_end: Seq) -> bool {
+    let status = other.status();
+    let has_ended = |state| matches!(state, TcpState::TimeWait | TcpState::Close | TcpState::SynSent2);
+    status.contains(Status::SRC_NAT)
+        && !status.intersects(Status::FIXED_TIMEOUT | Status::DYING | Status::OFFLOAD | Status::HW_OFFLOAD)
+        && other.tcp_progress().is_some_and(|(state, old_end)| has_ended(state) && new_end.after(old_end))
 }
 
 /// The host's bits of `old` in the network `net`; `old` itself if it is of the other family.
