@@ -320,3 +320,8 @@ fn a_seed_draws_the_same_ports_again() {
     let unique: BTreeSet<_> = draw(5).into_iter().collect();
     assert_eq!(unique.len(), 38);
 }
+
+#[test]
+fn decisions() {
+    same(include_str!("kernel/decisions.txt"), 250);
+}
