@@ -18,6 +18,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use ipnet::IpNet;
 use uct_engine::checksum::Delta;
 use uct_engine::{
     Confirm, Engine, Family, Hook, L4, Manip, Packet, Protocol, Silent, Status, Sysctl, Template, Time, Track, Tracked,
@@ -35,13 +36,14 @@ struct Rule {
     address: Option<IpAddr>,
     protocols: Option<[u8; 4]>,
     dport: Option<u16>,
+    from: Option<IpNet>,
 }
 
 impl Rule {
     fn parse(text: &str) -> Rule {
         let mut words = text.split_whitespace();
         let kind = words.next().unwrap();
-        let mut rule = Rule { mapping: Mapping::Null, address: None, protocols: None, dport: None };
+        let mut rule = Rule { mapping: Mapping::Null, address: None, protocols: None, dport: None, from: None };
         let (mut addresses, mut ports, mut flags) = (Addresses::Keep, None, Flags::empty());
         for word in words {
             let (first, last) = word.split_once('-').unwrap_or((word, word));
@@ -51,6 +53,8 @@ impl Rule {
                 rule.protocols = Some(all);
             } else if let Some(port) = word.strip_prefix("dport=") {
                 rule.dport = Some(port.parse().unwrap());
+            } else if let Some(net) = word.strip_prefix("from=") {
+                rule.from = Some(net.parse().unwrap());
             } else if let Ok(net) = word.parse() {
                 addresses = Addresses::Prefix(net);
             } else if let (Ok(first), Ok(last)) = (first.parse::<IpAddr>(), last.parse()) {
@@ -81,6 +85,7 @@ impl Rule {
     fn matches(&self, tuple: &Tuple) -> bool {
         self.protocols.is_none_or(|all| all.contains(&tuple.protocol.0))
             && self.dport.is_none_or(|port| tuple.l4.dst_id() == port)
+            && self.from.is_none_or(|net| net.contains(&tuple.src))
     }
 }
 
@@ -112,6 +117,14 @@ impl Router {
             .any(|a| address == a.parse::<IpAddr>().unwrap())
     }
 
+    fn route(address: IpAddr) -> &'static str {
+        let inside = match address {
+            IpAddr::V4(a) => a.octets()[0] == 10,
+            IpAddr::V6(a) => a.segments()[0] == 0xfd00,
+        };
+        if inside { "lan" } else { "wan" }
+    }
+
     /// NAT at one hook. `None`: dropped.
     fn at(
         &mut self,
@@ -140,7 +153,8 @@ impl Router {
         }
     }
 
-    fn forward(&mut self, from_wan: bool, bytes: &mut [u8], now: Time) -> Option<()> {
+    /// Answers by which side it leaves.
+    fn forward(&mut self, from_wan: bool, bytes: &mut [u8], now: Time) -> Option<&'static str> {
         self.said.clear();
         self.engine.expire(now, usize::MAX);
         let len = bytes.len();
@@ -159,11 +173,12 @@ impl Router {
                 return None;
             }
             hop(&mut packet);
-            return Some(());
+            return Some(Self::route(packet.dst()));
         };
-        let (pre, post) = if from_wan { (self.pre, None) } else { (None, self.post) };
-        self.at(&mut packet, &mut t, Hook::Prerouting, pre, now)?;
+        self.at(&mut packet, &mut t, Hook::Prerouting, self.pre.filter(|_| from_wan), now)?;
         let local = Self::is_own(packet.dst());
+        let out = Self::route(packet.dst());
+        let post = self.post.filter(|_| !local && out == "wan");
         if !local {
             hop(&mut packet);
         }
@@ -176,7 +191,7 @@ impl Router {
                 return None;
             }
         }
-        (!local).then_some(())
+        (!local).then_some(out)
     }
 
     fn table(&self, now: Time) -> BTreeSet<String> {
@@ -251,9 +266,11 @@ fn play(text: &str) -> (usize, Vec<String>) {
                 "in" => sent = Some((rest.starts_with("wan"), unhex(&rest[4..]))),
                 "out" => {
                     let (from_wan, mut bytes) = sent.take().unwrap();
-                    router.drawn.store(if rest == "none" { NOTHING } else { ids(&unhex(rest)) }, Ordering::Relaxed);
+                    let drawn = rest.split_once(' ').map_or(NOTHING, |(_, packet)| ids(&unhex(packet)));
+                    router.drawn.store(drawn, Ordering::Relaxed);
                     let before = hex(&bytes);
-                    let got = router.forward(from_wan, &mut bytes, now).map_or("none".to_owned(), |()| hex(&bytes));
+                    let side = router.forward(from_wan, &mut bytes, now);
+                    let got = side.map_or("none".to_owned(), |side| format!("{side} {}", hex(&bytes)));
                     packets += 1;
                     if got != rest {
                         let said = &router.said;
@@ -324,4 +341,11 @@ fn a_seed_draws_the_same_ports_again() {
 #[test]
 fn decisions() {
     same(include_str!("kernel/decisions.txt"), 250);
+}
+
+/// More stories, recorded elsewhere: `UCT_STORIES=file cargo test -p uct-nat --test kernel`.
+#[test]
+fn stories_from_elsewhere() {
+    let Some(path) = std::env::var_os("UCT_STORIES") else { return };
+    same(&std::fs::read_to_string(path).unwrap(), 1);
 }
