@@ -90,6 +90,25 @@ impl Tcp {
         Ok(tcp)
     }
 
+    /// A connection that a client entered: its state is known, its ends are not.
+    pub(crate) fn inserted(state: TcpState, peers: [PeerInfo; 2]) -> Tcp {
+        let peers = peers.map(|p| Peer { scale: p.scale, flags: p.flags, ..Peer::default() });
+        // As in Linux, whose memory is zeroed here and where zero is a SYN.
+        let last = Last { class: Class::Syn, ..Last::nothing() };
+        let mut tcp = Tcp { state, peers, last, retrans: 0 };
+        tcp.inform(state, PeerFlags::empty());
+        tcp
+    }
+
+    /// A client says which state it is. From TIME_WAIT on, both ends may have closed, so that a SYN may reopen it.
+    pub(crate) fn inform(&mut self, state: TcpState, mut flags: PeerFlags) {
+        self.state = state;
+        flags.set(PeerFlags::CLOSE_INIT, state >= TcpState::TimeWait);
+        for peer in &mut self.peers {
+            peer.flags |= flags;
+        }
+    }
+
     pub(crate) fn state(&self) -> TcpState {
         self.state
     }
