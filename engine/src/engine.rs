@@ -32,7 +32,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub enum Confirm {
     /// It was in the table already.
-    Known,
+    Known(Arc<Conn>),
     /// It stands in the table now.
     Inserted(Arc<Conn>),
     /// Another packet opened the same connection meanwhile; this packet joins it.
@@ -105,7 +105,7 @@ impl Engine {
         let mut unconfirmed = match ct {
             Ct::Confirmed(conn) => {
                 self.tell(&conn, now);
-                return Confirm::Known;
+                return Confirm::Known(conn);
             }
             Ct::Unconfirmed(unconfirmed) => *unconfirmed,
         };

@@ -77,6 +77,24 @@ pub(crate) fn l4(family: Family, protocol: Protocol, transport: &[u8]) -> Option
     }
 }
 
+impl Packet<'_> {
+    /// The tuple by which its connection is looked up; `None` if there is not enough of it.
+    pub fn tuple(&self) -> Option<Tuple> {
+        let l4 = l4(self.family(), self.protocol(), self.transport()?)?;
+        Some(Tuple { src: self.src(), dst: self.dst(), protocol: self.protocol(), l4 })
+    }
+
+    /// If it is an ICMP error, the tuple of the packet that it quotes.
+    pub fn quoted_tuple(&self) -> Option<Tuple> {
+        match icmp::check(self, Verify::Nothing) {
+            Ok(icmp::Kind::Error(inverse)) if matches!(self.protocol(), Protocol::ICMP | Protocol::ICMPV6) => {
+                inverse.inverse()
+            }
+            _ => None,
+        }
+    }
+}
+
 /// GRE: version 1 (PPTP) has a call id, every other has nothing that tells conversations apart, and neither has a header
 /// that is cut before the call id.
 fn gre(transport: &[u8]) -> Option<L4> {

@@ -42,7 +42,7 @@
 //! Fragments that go on as they are reach the tracker, which finds them INVALID unless the protocol needs no header.
 //!
 //! # Invariants
-//! - Memory is bounded by the two thresholds, counted as Linux counts (buffers in powers of two, see [`queue::charge`]).
+//! - Memory is bounded by the two thresholds, counted as Linux counts (buffers in powers of two).
 //! - Every fragment that was held is told about once: in a datagram, as lost in a drop, in an [`Expired`], or by [`Defrag::held`].
 //! - A fragment that the capture cut short is gathered by its length on the wire; the datagram's bytes end at the first gap.
 //!
@@ -180,13 +180,14 @@ struct Key {
 }
 
 /// How many fragments a source has sent while some of its datagrams were incomplete.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Peer {
     fragments: u64,
     queues: u32,
 }
 
 /// All incomplete datagrams of a router.
+#[derive(Debug)]
 pub struct Defrag {
     settings: Settings,
     queues: HashMap<Key, Queue>,
