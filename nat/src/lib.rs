@@ -27,8 +27,8 @@ mod translate;
 
 pub use decision::{AddressChoice, Decision, NoAddress, PortChoice, Search, Start};
 pub use draw::{Ask, Draw, Seeded};
-pub use mangle::Cut;
+pub use mangle::Refusal;
 pub use nat::{Here, Nat, Pending, pending};
 pub use range::{Addresses, Flags, Mapping, Ports, Range};
 pub use restore::{Restored, restore};
-pub use translate::{Change, Refusal, Rewrite, translate};
+pub use translate::{Change, Rewrite, translate};

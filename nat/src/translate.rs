@@ -24,11 +24,10 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-use thiserror::Error;
 use uct_engine::checksum::{self, Delta};
 use uct_engine::{Conn, Direction, Family, Hook, Info, Manip, Packet, Protocol, Quote, Status, Tuple};
 
-use crate::mangle::{self, Cut, Held, Target};
+use crate::mangle::{self, Held, Refusal, Target};
 
 /// One end of a packet, before and after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,24 +56,6 @@ pub enum Rewrite {
         /// The quoted header.
         inner: Change,
     },
-}
-
-/// Why translation drops a packet.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// An ICMP redirect about a connection that is translated, or that NAT has not decided about.
-    #[error("an icmp redirect about a translated connection")]
-    Redirect,
-    /// An ICMP error with a wrong checksum (let in by `nf_conntrack_checksum=0`).
-    #[error("an icmp error with a wrong checksum")]
-    BadChecksum,
-    /// A header is cut.
-    #[error(transparent)]
-    Cut(#[from] Cut),
-    /// A masqueraded connection would leave by another interface than the one whose address it borrowed. The connection is
-    /// to be destroyed.
-    #[error("the connection is masqueraded with the address of another interface than the one it would leave by now")]
-    InterfaceChanged,
 }
 
 /// Rewrites a packet at a hook. On `Err` nothing has changed, and the packet is to be dropped.
@@ -148,7 +129,7 @@ fn error(packet: &mut Packet<'_>, conn: &Conn, dir: Direction, manip: Manip) -> 
         };
     let Some(message) = packet.transport().filter(|m| m.len() >= need) else {
         let have = packet.transport().map_or(0, <[u8]>::len);
-        return if held == Held::Cut { Ok(Rewrite::Nothing) } else { Err(Cut { protocol, have, need }.into()) };
+        return if held == Held::Cut { Ok(Rewrite::Nothing) } else { Err(Refusal::Cut { protocol, have, need }) };
     };
     if held == Held::Whole && !is_sum_right(packet, message) {
         return Err(Refusal::BadChecksum);
