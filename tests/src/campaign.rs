@@ -15,7 +15,7 @@ use crate::kernel::Pool;
 use crate::packet::describe;
 use crate::run::{Outcome, Subject, play, sent, shrink};
 use crate::scenario::export;
-use crate::uct::EngineSubject;
+use crate::uct::{EngineSubject, PathSubject};
 
 /// What is held against the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -32,7 +32,8 @@ impl Side {
     fn subject(self) -> Option<Box<dyn Subject>> {
         match self {
             Side::Kernel => None,
-            Side::Engine | Side::Path => Some(Box::new(EngineSubject::default())),
+            Side::Engine => Some(Box::new(EngineSubject::default())),
+            Side::Path => Some(Box::new(PathSubject::default())),
         }
     }
 

@@ -14,4 +14,5 @@ pub mod observed;
 pub mod packet;
 pub mod run;
 pub mod scenario;
+pub mod script;
 pub mod uct;

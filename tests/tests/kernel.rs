@@ -1,110 +1,72 @@
-//! The kernel side by itself.
+//! The kernel side by itself: that it sees what there is to see, and that time passes for the kernel.
 
-use uct_tests::kernel::Kernel;
-use uct_tests::packet::build::{Ip, Tcp, flag, frame, udp};
-use uct_tests::scenario::{Interface, Neighbor, Setup, Step, Topology};
+use uct_tests::kernel::{self, Kernel};
+use uct_tests::observed::{Event, EventKind, LOCAL, Observed};
+use uct_tests::script;
 
-fn setup() -> Setup {
-    let topology = Topology {
-        interface: vec![
-            Interface {
-                name: "lan0".into(),
-                mac: "02:00:00:00:01:01".into(),
-                addresses: vec!["192.168.1.1/24".into(), "fd00:1::1/64".into()],
-                mtu: 1500,
-            },
-            Interface {
-                name: "wan0".into(),
-                mac: "02:00:00:00:02:01".into(),
-                addresses: vec!["203.0.113.1/24".into(), "2001:db8:2::1/64".into()],
-                mtu: 1500,
-            },
-        ],
-        route: vec![],
-        neighbor: vec![
-            Neighbor { address: "192.168.1.10".into(), mac: "02:00:00:00:01:10".into(), dev: "lan0".into() },
-            Neighbor { address: "203.0.113.80".into(), mac: "02:00:00:00:02:80".into(), dev: "wan0".into() },
-        ],
-    };
-    let rules = "table ip nat {
-  chain post {
+const MASQUERADE: &str = "rules
+table ip nat {
+  chain after {
     type nat hook postrouting priority 100
     oifname wan0 masquerade
   }
 }
-table inet filter {
-  chain forwarded {
-    type filter hook forward priority 0
-    ct state invalid counter
-  }
-}
+end
 ";
-    Setup { sysctls: vec![("netfilter.nf_conntrack_acct".into(), "1".into())], rules: rules.into(), topology }
+
+/// What the kernel does at each step of a script, or nothing if there is no kernel to ask.
+fn play(text: &str) -> Option<Vec<Observed>> {
+    if let Err(reason) = kernel::available() {
+        kernel::skip_or_fail(&reason);
+        return None;
+    }
+    let scenario = script::parse("kernel", text).unwrap();
+    let mut kernel = Kernel::new().unwrap();
+    kernel.begin(&scenario.setup).unwrap();
+    let observed = scenario.steps.iter().map(|step| kernel.step(step).unwrap()).collect();
+    kernel.verify().unwrap();
+    Some(observed)
+}
+
+fn kinds(observed: &Observed) -> Vec<EventKind> {
+    observed
+        .events
+        .iter()
+        .filter_map(|event| if let Event::Conn(kind, _) = event { Some(*kind) } else { None })
+        .collect()
 }
 
 #[test]
-fn masquerade() {
-    let mut kernel = Kernel::new().unwrap();
-    let setup = setup();
-    kernel.begin(&setup).unwrap();
-    let c = "192.168.1.10".parse().unwrap();
-    let s = "203.0.113.80".parse().unwrap();
-    let r = "203.0.113.1".parse().unwrap();
-    let lan =
-        |p: Vec<u8>| Step::Frame { iface: "lan0".into(), bytes: frame("02:00:00:00:01:01", "02:00:00:00:01:10", &p) };
-    let wan =
-        |p: Vec<u8>| Step::Frame { iface: "wan0".into(), bytes: frame("02:00:00:00:02:01", "02:00:00:00:02:80", &p) };
-    let steps = [
-        lan(Tcp { sport: 4000, dport: 80, seq: 1, flags: flag::SYN, window: 1000, ..Tcp::default() }
-            .packet(&Ip::new(c, s))),
-        wan(Tcp {
-            sport: 80,
-            dport: 4000,
-            seq: 10,
-            ack: 2,
-            flags: flag::SYN | flag::ACK,
-            window: 1000,
-            ..Tcp::default()
-        }
-        .packet(&Ip::new(s, r))),
-        lan(Tcp { sport: 4000, dport: 80, seq: 2, ack: 11, flags: flag::ACK, window: 1000, ..Tcp::default() }
-            .packet(&Ip::new(c, s))),
-        lan(udp(&Ip::new(c, s), 5000, 53, b"hello")),
-        wan(udp(&Ip::new(s, r), 53, 5000, b"hello")),
-        wan(udp(&Ip::new(s, r), 9, 5000, b"to the router")),
-        Step::Local { bytes: udp(&Ip::new(r, s), 777, 53, b"own") },
-        Step::Advance { seconds: 10 },
-        lan(udp(&Ip::new(c, s), 5000, 53, b"hello")),
-        Step::Advance { seconds: 30 },
-        Step::Advance { seconds: 1 },
-    ];
-    for step in &steps {
-        let t = std::time::Instant::now();
-        let seen = kernel.step(step).unwrap();
-        println!(
-            "{} ({:?})\n{seen}",
-            step.packet()
-                .map(|b| uct_tests::packet::describe(&b[if b[0] == 2 { 14 } else { 0 }..]))
-                .unwrap_or(format!("{step:?}")),
-            t.elapsed()
-        );
-        kernel.verify().unwrap();
-    }
-    let t = std::time::Instant::now();
-    kernel.begin(&setup).unwrap();
-    println!("begin again {:?}", t.elapsed());
-    let mut other = setup.clone();
-    other.rules = other.rules.replace("masquerade", "masquerade random");
-    let t = std::time::Instant::now();
-    kernel.begin(&other).unwrap();
-    println!("begin other rules {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    other.topology.interface[0].mtu = 1400;
-    kernel.begin(&other).unwrap();
-    println!("begin other topology {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    for i in 0..1000u16 {
-        kernel.step(&lan(udp(&Ip::new(c, s), 5000 + i % 20, 53, b"hello"))).unwrap();
-    }
-    println!("1000 packets {:?}", t.elapsed());
+fn a_translated_packet_leaves_at_once_and_is_in_the_table() {
+    let Some(observed) = play(&format!("{MASQUERADE}c udp 5000 53")) else { return };
+    assert_eq!(observed[0].out.len(), 1);
+    assert_eq!(observed[0].out[0].iface, "wan0");
+    assert_eq!(observed[0].out[0].packet[12..16], [203, 0, 113, 1]);
+    assert_eq!(observed[0].table.len(), 1);
+    assert_eq!(observed[0].table[0].reply.tuple.dst.to_string(), "203.0.113.1");
+    assert_eq!(kinds(&observed[0]), [EventKind::New]);
+}
+
+#[test]
+fn the_routers_own_packets_leave_and_those_for_it_are_seen() {
+    let Some(observed) = play("r udp 5000 53\nt udp 53 5000\nt udp 9 9") else { return };
+    let ifaces: Vec<&str> = observed.iter().map(|observed| observed.out[0].iface.as_str()).collect();
+    assert_eq!(ifaces, ["wan0", LOCAL, LOCAL]);
+    assert!(observed.iter().all(|observed| observed.out.len() == 1), "the router's own stack has answered");
+}
+
+#[test]
+fn an_entry_runs_out_when_its_time_has_passed() {
+    let Some(observed) = play("c S 1\nadvance 119\nadvance 1") else { return };
+    assert_eq!(observed[1].table.len(), 1);
+    assert!(observed[1].table[0].timeout.unwrap() <= 1);
+    assert!(kinds(&observed[1]).is_empty());
+    assert!(observed[2].table.is_empty());
+    assert_eq!(kinds(&observed[2]), [EventKind::Destroy]);
+}
+
+#[test]
+fn a_datagram_after_two_seconds_makes_a_stream() {
+    let Some(observed) = play("c udp 1000 80\ns udp 80 1000\nadvance 3\nc udp 1000 80") else { return };
+    assert_eq!(observed[3].table[0].timeout, Some(120));
 }

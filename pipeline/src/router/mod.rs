@@ -28,7 +28,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use uct_engine::{Confirm, Ct, Direction, Engine, Family, Hook, Manip, Packet, Sysctl, Template, Time, Track, Tracked};
 use uct_nat::rules::{IfName, PacketType, Ruleset, Step};
-use uct_nat::{Here, Mapping, Nat, Pending, Refusal, Seeded};
+use uct_nat::{Draw, Here, Mapping, Nat, Pending, Refusal, Seeded};
 
 use crate::defrag::{self, Defrag, Gathered};
 use crate::refrag::{self, Fragmented};
@@ -194,13 +194,24 @@ fn interface(dev: Dev) -> NonZeroU32 {
 impl Router {
     /// A router between the topology's interfaces. `seed` is where all that Linux draws at random comes from.
     pub fn new(engine: Arc<Engine>, rules: Ruleset, topology: Topology, seed: u64) -> Self {
+        Self::with_draw(engine, rules, topology, seed, Seeded::new(seed))
+    }
+
+    /// The same, but the ports that NAT draws come from `draw`: a harness gives it those that a kernel drew.
+    pub fn with_draw(
+        engine: Arc<Engine>,
+        rules: Ruleset,
+        topology: Topology,
+        seed: u64,
+        draw: impl Draw + Send + 'static,
+    ) -> Self {
         let routes = Routes::new(&topology);
         let mut defrag = defrag::Settings::default();
         defrag.nf_conntrack_frag6_timeout = engine.settings().seconds(Sysctl::Frag6Timeout);
         defrag.nf_conntrack_frag6_high_thresh = engine.settings().get(Sysctl::Frag6HighThresh) as usize;
         Router {
             engine,
-            nat: Nat::new(Seeded::new(seed)),
+            nat: Nat::new(draw),
             rules,
             names: topology.interfaces.iter().map(|i| IfName::new(&i.name)).collect(),
             lo: IfName::new("lo"),
@@ -220,6 +231,11 @@ impl Router {
     /// The rules in force.
     pub fn rules(&self) -> &Ruleset {
         &self.rules
+    }
+
+    /// Puts other rules in force. What was decided about connections stays decided.
+    pub fn set_rules(&mut self, rules: Ruleset) {
+        self.rules = rules;
     }
 
     /// The router's surroundings.

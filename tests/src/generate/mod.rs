@@ -194,7 +194,7 @@ fn traffic(random: &mut Random, area: Area) -> Vec<(u32, Box<dyn Traffic>)> {
             (50, Box::new(IcmpTraffic::new(65))),
             (20, Box::new(TcpTraffic::new(10))),
             (20, Box::new(DatagramTraffic::new(&all))),
-            (10, Box::new(SctpTraffic::new(10))),
+            (0, Box::new(SctpTraffic::new(10))),
         ],
         Area::Sctp => vec![(95, Box::new(SctpTraffic::new(odd))), (5, Box::new(IcmpTraffic::new(100)))],
         Area::Frag => vec![

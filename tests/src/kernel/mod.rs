@@ -67,6 +67,15 @@ pub fn available() -> Result<(), String> {
     Kernel::new().map(|_| ()).map_err(|error| format!("{error} (root, /dev/net/tun, ip and nft are needed)"))
 }
 
+/// Says that a test is left out because there is no kernel to ask, or fails it if `UCT_REQUIRE_KERNEL` is 1.
+///
+/// # Panics
+/// If a kernel is required.
+pub fn skip_or_fail(reason: &str) {
+    assert!(std::env::var("UCT_REQUIRE_KERNEL").as_deref() != Ok("1"), "no kernel to ask: {reason}");
+    eprintln!("SKIPPED: no kernel to ask: {reason}");
+}
+
 /// An entry that the harness follows.
 struct Followed {
     known: Known,

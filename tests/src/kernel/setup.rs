@@ -16,12 +16,11 @@ use crate::observed::hex;
 use crate::scenario::Topology;
 
 /// Settings of every namespace before it has interfaces: a router that speaks only when a packet makes it.
-pub(crate) const QUIET: [(&str, &str); 20] = [
+pub(crate) const QUIET: [(&str, &str); 19] = [
     ("ipv4.conf.all.rp_filter", "0"),
     ("ipv4.conf.default.rp_filter", "0"),
     ("ipv4.conf.all.send_redirects", "0"),
     ("ipv4.conf.default.send_redirects", "0"),
-    ("ipv4.conf.all.accept_local", "1"),
     ("ipv4.conf.all.log_martians", "0"),
     ("ipv4.icmp_ratelimit", "0"),
     ("ipv4.icmp_ratemask", "0"),
