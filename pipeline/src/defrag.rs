@@ -181,13 +181,14 @@ struct Key {
 }
 
 /// How many fragments a source has sent while some of its datagrams were incomplete.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Peer {
     fragments: u64,
     queues: u32,
 }
 
 /// All incomplete datagrams of a router.
+#[derive(Debug)]
 pub struct Defrag {
     settings: Settings,
     queues: HashMap<Key, Queue>,

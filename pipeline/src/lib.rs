@@ -7,5 +7,8 @@ pub mod defrag;
 pub mod icmp_error;
 pub mod link;
 pub mod refrag;
+pub mod replay;
 pub mod route;
+pub mod router;
 pub mod topology;
+pub mod vantage;
