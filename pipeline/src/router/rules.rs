@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use uct_engine::{Family, Hook};
 use uct_nat::rules::{
-    self, Action, AddressChoice, AddressType, ChainId, Context, Decision, Fib, IfName, NatVerdict, PortChoice,
-    Reachable, Verdict,
+    self, Action, AddressChoice, AddressType, ChainId, Context, Decision, Fib, IfName, NatVerdict, PacketType,
+    PortChoice, Reachable, Verdict,
 };
 use uct_nat::{Addresses, Flags, Mapping, Ports, Range};
 
 use super::answer::Answer;
 use super::{Drop, Halt, Observer, Origin, Passing, Router, Tracking};
+use crate::link;
 use crate::route::{self, Delivery};
 use crate::topology::Dev;
 
@@ -74,7 +75,12 @@ impl Router {
                 Hook::Prerouting | Hook::Input => None,
                 _ => Some(p.hop.map_or(self.lo, |hop| self.name(hop.dev))),
             },
-            packet_type: p.packet_type,
+            packet_type: match p.addressed.link {
+                None | Some(link::PacketType::Host | link::PacketType::Outgoing) => PacketType::Host,
+                Some(link::PacketType::Broadcast) => PacketType::Broadcast,
+                Some(link::PacketType::Multicast) => PacketType::Multicast,
+                Some(link::PacketType::OtherHost) => PacketType::Other,
+            },
             mark: p.mark,
             tracking,
             template: p.template,
