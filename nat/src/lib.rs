@@ -17,6 +17,8 @@ mod decision;
 mod draw;
 mod mangle;
 mod nat;
+#[cfg(test)]
+mod packets;
 mod range;
 mod source;
 mod spread;
