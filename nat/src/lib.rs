@@ -6,6 +6,7 @@
 //! a port is taken if and only if a reply tuple with it stands in the engine's table, so nothing is handed back either.
 //!
 //! ```text
+//!   rules                nft's language: what to do with a packet
 //!   range                what a rule asks for
 //!   draw ── spread       randomness, and the hash that chooses an address
 //!   source               live mappings by their source
@@ -20,6 +21,8 @@ mod nat;
 #[cfg(test)]
 mod packets;
 mod range;
+mod restore;
+pub mod rules;
 mod source;
 mod spread;
 mod translate;
@@ -29,4 +32,5 @@ pub use draw::{Ask, Draw, Seeded};
 pub use mangle::Refusal;
 pub use nat::{Here, Nat, Pending, pending};
 pub use range::{Addresses, Flags, Mapping, Ports, Range};
+pub use restore::{Restored, restore};
 pub use translate::{Change, Rewrite, translate};

@@ -107,7 +107,7 @@ fn held(packet: &Packet<'_>) -> Held {
     if packet.is_truncated() { Held::Cut } else { Held::Whole }
 }
 
-fn whole<'a>(packet: &'a mut Packet<'_>) -> Target<'a> {
+pub(crate) fn whole<'a>(packet: &'a mut Packet<'_>) -> Target<'a> {
     Target {
         family: packet.family(),
         transport: packet.transport_offset(),
@@ -116,9 +116,10 @@ fn whole<'a>(packet: &'a mut Packet<'_>) -> Target<'a> {
     }
 }
 
+const ICMP_HEADER: usize = 8;
+
 /// An ICMP error: both headers, and the checksum over the inner one.
 fn error(packet: &mut Packet<'_>, conn: &Conn, dir: Direction, manip: Manip) -> Result<Rewrite, Refusal> {
-    const ICMP_HEADER: usize = 8;
     const REDIRECT: u8 = 5;
     let (family, held, protocol) = (packet.family(), held(packet), packet.protocol());
     let need = ICMP_HEADER
@@ -143,17 +144,22 @@ fn error(packet: &mut Packet<'_>, conn: &Conn, dir: Direction, manip: Manip) -> 
     if !is_translated(status, dir, manip) {
         return Ok(Rewrite::Nothing);
     }
-    let quoted = *conn.tuple(dir.inverse());
-    let Some(mut wanted) = quoted.inverse() else { return Ok(Rewrite::Nothing) };
-    wanted.protocol = protocol;
+    rewrite_error(packet, conn.tuple(dir.inverse()), manip)
+}
+
+/// Makes an ICMP error quote `quoted` at the end that `manip` does not name, and come from (or go to) its other end.
+pub(crate) fn rewrite_error(packet: &mut Packet<'_>, quoted: &Tuple, manip: Manip) -> Result<Rewrite, Refusal> {
+    let (family, held) = (packet.family(), held(packet));
+    let (Some(mut wanted), Some(message)) = (quoted.inverse(), packet.transport()) else { return Ok(Rewrite::Nothing) };
+    wanted.protocol = packet.protocol();
     let outer = change(packet.src(), packet.dst(), &wanted, manip);
 
     let before = checksum::sum(message);
     let Some(message) = packet.transport_mut() else { return Ok(Rewrite::Nothing) };
-    let Some(quote) = Quote::read(family, &message[ICMP_HEADER..]) else { return Ok(Rewrite::Nothing) };
-    let inner = change(quote.src, quote.dst, &quoted, manip.inverse());
-    let bytes = &mut message[ICMP_HEADER..];
-    mangle::mangle(Target { bytes, family, transport: Some(quote.transport), held }, &quoted, manip.inverse())?;
+    let Some(bytes) = message.get_mut(ICMP_HEADER..) else { return Ok(Rewrite::Nothing) };
+    let Some(quote) = Quote::read(family, bytes) else { return Ok(Rewrite::Nothing) };
+    let inner = change(quote.src, quote.dst, quoted, manip.inverse());
+    mangle::mangle(Target { bytes, family, transport: Some(quote.transport), held }, quoted, manip.inverse())?;
     let after = checksum::sum(message);
     // The error's checksum covers the quote; a pseudo-header's change follows with the outer address.
     let field = Delta::default().word(before, after).apply(u16::from_be_bytes([message[2], message[3]]));

@@ -1,0 +1,3 @@
+//! conntrack(8)'s words, bytes and exit codes over uct's tables.
+
+pub mod format;
