@@ -489,7 +489,7 @@ impl Router {
             }
             Err(why) => {
                 if let (Refusal::InterfaceChanged, Ct::Confirmed(conn)) = (why, &tracked.ct) {
-                    self.engine.destroy(conn, p.at, None);
+                    self.engine.kill(conn, tracked.dir, &p.packet, p.at);
                 }
                 Err(Drop::Nat(why).into())
             }
