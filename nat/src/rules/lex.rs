@@ -168,7 +168,7 @@ fn address(text: &str) -> Option<usize> {
         // At most 192.168.1.10:8080, whose address part ends before the colon.
         return run[..dots].parse::<std::net::Ipv4Addr>().ok().map(|_| dots);
     }
-    if is_mac(run.get(..17)?) && !run[17..].starts_with(':') {
+    if run.get(..17).is_some_and(is_mac) && !run[17..].starts_with(':') {
         return Some(17);
     }
     (2..=run.len()).rev().find(|&length| run[..length].parse::<Ipv6Addr>().is_ok()).or_else(|| {

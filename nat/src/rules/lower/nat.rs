@@ -28,11 +28,11 @@ impl Lowering {
             if nat.prefix {
                 return refuse(expr.span, "with 'prefix' the port stays as it is");
             }
+            if cx.transport == Known::Nothing {
+                let fault = Fault::new(expr.span, "a port needs a match on the transport protocol before it");
+                return Err(fault.help("as in 'tcp dport 80 dnat to …' or 'meta l4proto { tcp, udp } …'"));
+            }
             port = Some(self.nat_port(cx, expr)?);
-        }
-        if port.is_some() && cx.transport == Known::Nothing {
-            let fault = Fault::new(span, "a port needs a match on the transport protocol before it");
-            return Err(fault.help("as in 'tcp dport 80 dnat to …' or 'meta l4proto { tcp, udp } …'"));
         }
         let mut flags = NatFlags::default();
         for flag in &nat.flags {
@@ -72,9 +72,6 @@ impl Lowering {
                 let map = self.map(cx.table, &sides, map, &DataKind::Values { types, intervals: !with_port })?;
                 let key: Box<[_]> = sides.into_iter().map(|side| side.load).collect();
                 let port = with_port.then(|| Operand::Map { key: key.clone(), map, field: 1 });
-                if with_port && cx.transport == Known::Nothing {
-                    cx.transport = Known::Several;
-                }
                 Ok((Some(Operand::Map { key, map, field: 0 }), port))
             }
             ExprKind::Selector(_) | ExprKind::Binary(..) => {

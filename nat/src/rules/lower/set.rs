@@ -248,6 +248,9 @@ impl Lowering {
                     if form != Form::Single && !intervals {
                         return refuse(part.span, "a single value is needed here, not a range");
                     }
+                    if form == Form::Single && *intervals {
+                        return refuse(part.span, "the other values of this map are ranges: write this one as one too");
+                    }
                     values.push(value);
                 }
                 Ok(Data::Values(values.into()))

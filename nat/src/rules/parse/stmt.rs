@@ -226,13 +226,13 @@ impl Parser<'_> {
         loop {
             let span = self.span();
             let word = self.word().to_owned();
-            if seen.contains(&word) {
+            if word != "flags" && seen.contains(&word) {
                 return refuse(span, format!("'{word}' is given twice"));
             }
             match word.as_str() {
                 "prefix" => {
                     self.advance();
-                    let text = self.quoted("a prefix in quotes")?;
+                    let text = self.string("a prefix")?;
                     if text.node.len() > 126 {
                         return refuse(text.span, "a log prefix has at most 126 characters");
                     }
@@ -309,8 +309,6 @@ impl Parser<'_> {
         let mut excess = Excess::Until;
         if self.eat_word("over") {
             excess = Excess::Over;
-        } else {
-            self.eat_word("until");
         }
         let amount = self.number("a rate such as 10/second")?;
         let (unit, factor, per) = if self.eat("/") {
@@ -471,20 +469,18 @@ impl Parser<'_> {
     }
 
     fn nat_flags(&mut self) -> Result<Vec<NatFlag>> {
-        let mut flags = Vec::new();
+        let (mut flags, mut comma) = (Vec::new(), false);
         loop {
             let flag = match self.word() {
                 "random" => NatFlag::Random,
                 "fully-random" => NatFlag::FullyRandom,
                 "persistent" => NatFlag::Persistent,
-                _ if flags.is_empty() => return Ok(flags),
-                _ => return self.unexpected("'random', 'fully-random' or 'persistent'"),
+                _ if comma => return self.unexpected("'random', 'fully-random' or 'persistent'"),
+                _ => return Ok(flags),
             };
             self.advance();
             flags.push(flag);
-            if !self.eat(",") {
-                return Ok(flags);
-            }
+            comma = self.eat(",");
         }
     }
 }
