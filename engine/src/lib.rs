@@ -8,7 +8,7 @@
 //! ```text
 //!   tuple ── status ── settings ── reason          the words
 //!   packet ── checksum                             bytes
-//!   tcp ── udp ── icmp ── state                    the trackers: check, open, update
+//!   tcp ── sctp ── udp ── icmp ── state                    the trackers: check, open, update
 //!   conn ── entry ── table ── expiry ── event      what is kept
 //!   engine ── track ── client                      the whole: what packets do, what programs may do
 //! ```
@@ -24,6 +24,7 @@ mod icmp;
 mod observe;
 mod packet;
 mod reason;
+pub mod sctp;
 mod settings;
 mod state;
 mod stats;

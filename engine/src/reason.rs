@@ -138,11 +138,13 @@ invalid! {
     /// ICMP of the other family.
     IcmpFamily = "icmp-family", "icmp of the wrong IP version";
     /// An SCTP packet that the state machine does not take.
-    SctpState = "sctp-state", "invalid SCTP chunk in this state";
+    SctpState(crate::sctp::BadChunk) = "sctp-state", "{0}";
     /// SCTP chunks that do not parse, or that may not travel together.
     SctpChunks = "sctp-chunks", "invalid SCTP chunks";
     /// A wrong SCTP verification tag.
-    SctpVtag = "sctp-vtag", "wrong SCTP verification tag";
+    SctpVtag(u32) = "sctp-vtag", "wrong SCTP verification tag {0:#010x}";
+    /// An SCTP INIT ACK that announces another tag than the one that is known.
+    SctpInitAck(u32) = "sctp-init-ack", "SCTP INIT ACK announces tag {0:#010x}, another is known";
     /// An SCTP packet that cannot open an association.
-    SctpNew = "sctp-new", "invalid new: this SCTP chunk cannot open an association";
+    SctpNew(crate::sctp::Chunk) = "sctp-new", "invalid new: {0} cannot open an association";
 }
