@@ -51,6 +51,7 @@ pub(crate) enum Want {
 
 /// Where evaluation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names, reason = "nft's own word")]
 pub(crate) enum Jump {
     Accept,
     Drop,

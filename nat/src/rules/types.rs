@@ -5,6 +5,7 @@
 
 use super::ast::{BinaryOp, Expr, ExprKind};
 use super::error::{Fault, Result, refuse};
+use super::parse::RESERVED;
 use super::{lex, names};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -153,6 +154,9 @@ pub(crate) enum Form {
     Prefix,
 }
 
+/// Keywords that nft takes for names all the same.
+const BARE: [&str; 9] = ["arp", "dnat", "ecn", "ether", "ip", "ip6", "reset", "snat", "vlan"];
+
 /// An interface name as the sixteen bytes it has in the kernel.
 pub(crate) fn pack_name(name: &str) -> u128 {
     let mut bytes = [0; 16];
@@ -209,7 +213,13 @@ pub(crate) fn interval(ty: DataType, expr: &Expr) -> Result<(Interval, Form)> {
             Ok((Interval::one(constant_binary(*op, single(ty, left)?, single(ty, right)?, expr)?), Form::Single))
         }
         ExprKind::Number(value) => number(ty, u128::from(*value), expr),
-        ExprKind::Symbol(text) => symbol(ty, text, expr),
+        ExprKind::Symbol(text) => {
+            let name = matches!(ty, DataType::IfName | DataType::IfaceIndex | DataType::String);
+            if name && RESERVED.contains(&text.as_str()) && !BARE.contains(&text.as_str()) {
+                return refuse(expr.span, format!("'{text}' is a keyword of nft: put it in quotes"));
+            }
+            symbol(ty, text, expr)
+        }
         ExprKind::Quoted(text) => symbol(ty, text, expr),
         ExprKind::Bracketed(text) if ty == DataType::Ipv6Addr => symbol(ty, text, expr),
         ExprKind::Bracketed(_) => refuse(expr.span, format!("an IPv6 address is no {}", ty.name())),

@@ -45,6 +45,8 @@ pub(super) struct SetModel {
     pub(super) interval: bool,
     /// Overlapping keys become one.
     pub(super) merge: bool,
+    /// Most elements it may have.
+    pub(super) size: u64,
     pub(super) elements: Vec<(SetKey, Span)>,
     pub(super) values: Vec<Data>,
     pub(super) otherwise: Option<u32>,
