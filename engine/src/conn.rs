@@ -165,6 +165,11 @@ impl Conn {
         }
     }
 
+    /// Sets the connection mark for a client, whose message tells of it anyway.
+    pub(crate) fn put_mark(&self, mark: u32) {
+        self.mark.store(mark, Ordering::Relaxed);
+    }
+
     /// When it runs out, once it is confirmed.
     pub fn deadline(&self) -> Time {
         Time::from_nanos(self.deadline.load(Ordering::Relaxed))
@@ -205,6 +210,21 @@ impl Conn {
         }
     }
 
+    /// Sets all counters, if they are kept.
+    pub(crate) fn put_counters(&self, values: &[Counters; 2]) {
+        if let Some(c) = self.counters.as_deref() {
+            let flat = values.iter().flat_map(|v| [v.packets, v.bytes]);
+            c.iter().zip(flat).for_each(|(n, v)| n.store(v, Ordering::Relaxed));
+        }
+    }
+
+    /// The counters as they are, set to zero in the same moment.
+    pub fn take_counters(&self) -> Option<[Counters; 2]> {
+        let c = self.counters.as_deref()?;
+        let [op, ob, rp, rb] = c.each_ref().map(|n| n.swap(0, Ordering::Relaxed));
+        Some([Counters { packets: op, bytes: ob }, Counters { packets: rp, bytes: rb }])
+    }
+
     /// Sets all counters to zero.
     pub fn zero_counters(&self) {
         if let Some(c) = self.counters.as_deref() {
@@ -221,6 +241,13 @@ impl Conn {
     pub fn stop(&self) -> Option<Time> {
         self.start.as_ref()?;
         Some(self.stop.load(Ordering::Relaxed)).filter(|t| *t != 0).map(Time::from_nanos)
+    }
+
+    /// Sets when it was confirmed, if that is kept.
+    pub(crate) fn put_start(&self, start: Time) {
+        if let Some(t) = &self.start {
+            t.store(start.as_nanos(), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn set_stop(&self, now: Time) {

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::conn::{Conn, ConnId, Ct};
+use crate::conn::{Conn, ConnId, Ct, Unconfirmed};
 use crate::event::{Client, Event, EventKind, EventMask, Events};
 use crate::expiry::Expiry;
-use crate::table::Table;
+use crate::table::{Table, Taken};
 use crate::{Direction, Entry, Protocol, Settings, Stats, Status, Sysctl, Time, Tuple, Zone};
 
 /// A connection tracker.
@@ -32,7 +32,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub enum Confirm {
     /// It was in the table already.
-    Known,
+    Known(Arc<Conn>),
     /// It stands in the table now.
     Inserted(Arc<Conn>),
     /// Another packet opened the same connection meanwhile; this packet joins it.
@@ -102,27 +102,50 @@ impl Engine {
 
     /// Stop 8: the packet is about to leave. Its connection enters the table if it is new, and what happened is told.
     pub fn confirm(&self, ct: Ct, now: Time) -> Confirm {
-        let mut unconfirmed = match ct {
+        let unconfirmed = match ct {
             Ct::Confirmed(conn) => {
                 self.tell(&conn, now);
-                return Confirm::Known;
+                return Confirm::Known(conn);
             }
             Ct::Unconfirmed(unconfirmed) => *unconfirmed,
         };
-        unconfirmed.start(now);
         let is_expected = unconfirmed.status().contains(Status::EXPECTED);
+        let conn = match self.enter(unconfirmed, now) {
+            Ok(conn) => conn,
+            Err((loser, taken)) => return self.resolve(&loser, taken.by),
+        };
+        conn.note(if is_expected { EventMask::RELATED } else { EventMask::NEW });
+        self.tell(&conn, now);
+        Confirm::Inserted(conn)
+    }
+
+    /// Inserts both tuples and starts the timeout, or hands the connection back with the one that stands in its way.
+    pub(crate) fn enter(&self, mut unconfirmed: Unconfirmed, now: Time) -> Result<Arc<Conn>, (Arc<Conn>, Taken)> {
+        unconfirmed.start(now);
         let conn = Arc::new(unconfirmed.into_conn());
         // Set before insertion: whoever finds it in the table finds it confirmed.
         conn.set_status(Status::CONFIRMED);
         if let Err(taken) = self.table.insert(Arc::clone(&conn)) {
-            return self.resolve(&conn, taken.by);
+            return Err((conn, taken));
         }
         self.count.fetch_add(1, Ordering::Relaxed);
         self.stats.insert.count();
         self.expiry.watch(&conn, now);
-        conn.note(if is_expected { EventMask::RELATED } else { EventMask::NEW });
-        self.tell(&conn, now);
-        Confirm::Inserted(conn)
+        Ok(conn)
+    }
+
+    /// Tells what a client did, as it is now.
+    pub(crate) fn announce(
+        &self,
+        conn: &Arc<Conn>,
+        kind: EventKind,
+        mask: EventMask,
+        now: Time,
+        by: Option<Arc<Client>>,
+    ) {
+        if self.events.wanted(self.settings.get(Sysctl::Events)) {
+            self.events.push(now, kind, mask, || conn.entry(now), by);
+        }
     }
 
     /// A tuple was taken between lookup and confirmation. Protocols without a handshake may join the winner if it is the

@@ -10,10 +10,11 @@
 //!   packet ── checksum                             bytes
 //!   tcp ── udp ── icmp ── state                    the trackers: check, open, update
 //!   conn ── entry ── table ── expiry ── event      what is kept
-//!   engine ── track                                the whole
+//!   engine ── track ── client                      the whole: what packets do, what programs may do
 //! ```
 
 pub mod checksum;
+pub mod client;
 mod conn;
 mod engine;
 mod entry;

@@ -121,6 +121,21 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// Takes one off the time to live (hop limit), and keeps the header checksum right. Not below zero.
+    pub fn decrement_ttl(&mut self) {
+        match self.family() {
+            Family::Ipv4 => {
+                let old = u16::from_be_bytes(array(self.bytes, 8));
+                let new = old.saturating_sub(0x0100);
+                let field = u16::from_be_bytes(array(self.bytes, 10));
+                let field = crate::checksum::Delta::default().word(old, new).apply(field);
+                self.bytes[8] = (new >> 8) as u8;
+                self.bytes[10..12].copy_from_slice(&field.to_be_bytes());
+            }
+            Family::Ipv6 => self.bytes[7] = self.bytes[7].saturating_sub(1),
+        }
+    }
+
     /// Bytes of the IP header, without extension headers.
     pub fn ip_header_len(&self) -> usize {
         match self.family() {

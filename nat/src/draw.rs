@@ -4,13 +4,14 @@
 //! for whom and for what ([`Ask`]), so that a harness can answer with the port that a kernel drew ([`Ask::offset_of`]),
 //! and a replay with the same seed draws the same ports.
 
+use std::fmt;
+
 use rand::RngCore;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use uct_engine::{Manip, Tuple};
 
 /// What a random offset is wanted for.
-#[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
     /// What the connection's first packet carried.
     pub original: &'a Tuple,
@@ -22,15 +23,30 @@ pub struct Ask<'a> {
     pub first: u16,
     /// How many ports the range has; at least one.
     pub size: u32,
+    /// How many ports in a row this round will try; no more than `size`.
+    pub tries: u32,
     /// 0 at first; the search begins anew elsewhere when it has found nothing but taken ports.
     pub round: u8,
+    /// Whether the search would take a port.
+    pub(crate) would_take: &'a dyn Fn(u16) -> bool,
+}
+
+impl fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} ports from {}, for {:?}", self.tries, self.size, self.first, self.wanted)
+    }
 }
 
 impl Ask<'_> {
-    /// The offset with which the search tries `port` first; `None` if the range has no such port.
+    /// The offset with which the search ends at `port`: it is tried first if the search would take it, and last if not
+    /// (for then nothing was free, and the last candidate stands). `None` if the range has no such port.
     pub fn offset_of(&self, port: u16) -> Option<u16> {
-        let offset = port.checked_sub(self.first)?;
-        (u32::from(offset) < self.size).then_some(offset)
+        let offset = u32::from(port.checked_sub(self.first)?);
+        if offset >= self.size {
+            return None;
+        }
+        let before = if (self.would_take)(port) { 0 } else { self.tries - 1 };
+        u16::try_from((offset + self.size - before) % self.size).ok()
     }
 }
 

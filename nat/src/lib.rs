@@ -19,6 +19,7 @@ mod draw;
 mod mangle;
 mod nat;
 mod range;
+mod restore;
 pub mod rules;
 mod source;
 mod spread;
@@ -26,7 +27,8 @@ mod translate;
 
 pub use decision::{AddressChoice, Decision, NoAddress, PortChoice, Search, Start};
 pub use draw::{Ask, Draw, Seeded};
-pub use mangle::Cut;
+pub use mangle::Refusal;
 pub use nat::{Here, Nat, Pending, pending};
 pub use range::{Addresses, Flags, Mapping, Ports, Range};
-pub use translate::{Change, Refusal, Rewrite, translate};
+pub use restore::{Restored, restore};
+pub use translate::{Change, Rewrite, translate};

@@ -7,7 +7,7 @@
 //! | id of an ICMP query | ICMP | incremental |
 //! | address and id of ICMPv6 | ICMPv6, with its pseudo-header | incremental |
 //! | port of SCTP | CRC-32C | computed anew |
-//! | call id of GRE version 1 | none | |
+//! | call id of GRE version 1, as destination | none | version 0 has nothing to rewrite, others are dropped |
 //! | any other protocol | none | address only |
 //!
 //! Incremental means RFC 1624 equation 3: the checksum changes by the difference of the words, so what was wrong stays wrong
@@ -24,16 +24,32 @@ use thiserror::Error;
 use uct_engine::checksum::{self, Delta};
 use uct_engine::{Family, L4, Manip, Protocol, Tuple};
 
-/// A header that must be rewritten is not there as a whole: the packet is dropped.
+/// Why translation drops a packet.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
-#[error("there are {have} of the {need} bytes of {protocol} header that translation needs")]
-pub struct Cut {
-    /// The protocol of the header.
-    pub protocol: Protocol,
-    /// Bytes that are there.
-    pub have: usize,
-    /// Bytes that are needed.
-    pub need: usize,
+pub enum Refusal {
+    /// An ICMP redirect about a connection that is translated, or that NAT has not decided about.
+    #[error("an icmp redirect about a translated connection")]
+    Redirect,
+    /// An ICMP error with a wrong checksum (let in by `nf_conntrack_checksum=0`).
+    #[error("an icmp error with a wrong checksum")]
+    BadChecksum,
+    /// A header that must be rewritten is not there as a whole.
+    #[error("there are {have} of the {need} bytes of {protocol} header that translation needs")]
+    Cut {
+        /// The protocol of the header.
+        protocol: Protocol,
+        /// Bytes that are there.
+        have: usize,
+        /// Bytes that are needed.
+        need: usize,
+    },
+    /// GRE of a version whose destination nobody knows how to rewrite.
+    #[error("GRE version {0} cannot be destination-translated")]
+    GreVersion(u8),
+    /// A masqueraded connection would leave by another interface than the one whose address it borrowed. The connection is
+    /// to be destroyed.
+    #[error("the connection is masqueraded with the address of another interface than the one it would leave by now")]
+    InterfaceChanged,
 }
 
 /// Whether all bytes that were on the wire are here.
@@ -57,7 +73,7 @@ pub(crate) struct Target<'a> {
 }
 
 /// Makes one end of a packet look like that of `wanted`. On `Err` nothing has changed.
-pub(crate) fn mangle(target: Target<'_>, wanted: &Tuple, manip: Manip) -> Result<(), Cut> {
+pub(crate) fn mangle(target: Target<'_>, wanted: &Tuple, manip: Manip) -> Result<(), Refusal> {
     let Target { bytes, family, transport, held } = target;
     let (at, len) = match (family, manip) {
         (Family::Ipv4, Manip::Src) => (12, 4),
@@ -94,12 +110,18 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn transport_header(segment: &mut [u8], wanted: &Tuple, manip: Manip, addresses: Delta, held: Held) -> Result<(), Cut> {
+fn transport_header(
+    segment: &mut [u8],
+    wanted: &Tuple,
+    manip: Manip,
+    addresses: Delta,
+    held: Held,
+) -> Result<(), Refusal> {
     const NEED: usize = 8;
     let protocol = wanted.protocol;
     let is_known = protocol.has_ports() || matches!(protocol, Protocol::ICMP | Protocol::ICMPV6 | Protocol::GRE);
     if is_known && segment.len() < NEED && held == Held::Whole {
-        return Err(Cut { protocol, have: segment.len(), need: NEED });
+        return Err(Refusal::Cut { protocol, have: segment.len(), need: NEED });
     }
     match (protocol, wanted.l4) {
         (Protocol::TCP, L4::Ports { src, dst }) => {
@@ -135,11 +157,13 @@ fn transport_header(segment: &mut [u8], wanted: &Tuple, manip: Manip, addresses:
             };
             update(segment, 2, delta);
         }
-        (Protocol::GRE, L4::Keys { dst, .. }) => {
-            if manip == Manip::Dst && segment.get(1).is_some_and(|flags| flags & 0x07 == 1) {
+        (Protocol::GRE, L4::Keys { dst, .. }) if manip == Manip::Dst => match segment.get(1).map(|b| b & 0x07) {
+            None | Some(0) => {}
+            Some(1) => {
                 word(segment, 6, dst, Delta::default());
             }
-        }
+            Some(version) => return Err(Refusal::GreVersion(version)),
+        },
         _ => {}
     }
     Ok(())

@@ -32,7 +32,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use uct_engine::tcp::TcpState;
+use uct_engine::tcp::{Seq, TcpState};
 use uct_engine::{Conn, ConnId, Direction, Engine, Info, L4, Manip, Protocol, Status, Time, Tuple, Unconfirmed};
 
 use crate::decision::{AddressChoice, Decision, NoAddress, PortChoice, Search, Start};
@@ -315,11 +315,24 @@ impl Chooser<'_> {
         let Some(ports) = self.searchable(&tuple) else { return (tuple, PortChoice::Stuck) };
         let size = u32::from(ports.last) - u32::from(ports.first) + 1;
         let mut round = 0;
-        let draw = |tuple: &Tuple, round| {
-            let ask =
-                Ask { original: self.ct.original(), wanted: tuple, manip: self.manip, first: ports.first, size, round };
+        let draw = |tuple: &Tuple, tries, round| {
+            let would_take = |port| {
+                let candidate = Tuple { l4: with_id(tuple.l4, self.manip, port), ..*tuple };
+                matches!(self.look(&candidate, tries), Look::Free | Look::Evictable(_))
+            };
+            let ask = Ask {
+                original: self.ct.original(),
+                wanted: tuple,
+                manip: self.manip,
+                first: ports.first,
+                size,
+                tries,
+                round,
+                would_take: &would_take,
+            };
             self.nat.draw.lock().offset(&ask)
         };
+        let mut in_a_row = size.min(MOST_TRIES);
         let own = match (tuple.l4, self.manip) {
             (L4::Icmp { id, .. }, _) => id,
             (l4, Manip::Src) => l4.src_id(),
@@ -328,12 +341,11 @@ impl Chooser<'_> {
         let mut start = match ports.base {
             Some(base) => Start::Shifted(own.wrapping_sub(base)),
             None if self.manip == Manip::Src || self.range.flags.intersects(Flags::ANY_RANDOM) => {
-                Start::Drawn(draw(&tuple, round))
+                Start::Drawn(draw(&tuple, in_a_row, round))
             }
             None => Start::Lowest,
         };
         let mut search = Search { first: ports.first, last: ports.last, start, tries: 0, restarts: 0, evicted: None };
-        let mut in_a_row = size.min(MOST_TRIES);
         loop {
             let mut offset = match start {
                 Start::Lowest => 0,
@@ -344,8 +356,14 @@ impl Chooser<'_> {
                 let port = ports.first + (u32::from(offset) % size) as u16;
                 tuple.l4 = with_id(tuple.l4, self.manip, port);
                 search.tries += 1;
-                if self.is_free_or_made_so(&tuple, in_a_row - i, &mut search.evicted) {
-                    return (tuple, PortChoice::Found(search));
+                match self.look(&tuple, in_a_row - i) {
+                    Look::Taken => {}
+                    Look::Free => return (tuple, PortChoice::Found(search)),
+                    Look::Evictable(other) => {
+                        self.engine.destroy(&other, self.now, None);
+                        search.evicted = Some(other.id());
+                        return (tuple, PortChoice::Found(search));
+                    }
                 }
                 offset = offset.wrapping_add(1);
             }
@@ -354,7 +372,7 @@ impl Chooser<'_> {
             }
             in_a_row /= 2;
             round += 1;
-            start = Start::Drawn(draw(&tuple, round));
+            start = Start::Drawn(draw(&tuple, in_a_row, round));
             search.start = start;
             search.restarts = round;
         }
@@ -384,33 +402,37 @@ impl Chooser<'_> {
         (!is_same_reversed).then(|| other.id())
     }
 
-    /// Whether a candidate is free; one of the last tries may evict a closed connection for it.
-    fn is_free_or_made_so(&self, tuple: &Tuple, tries_left: u32, evicted: &mut Option<ConnId>) -> bool {
-        let Some(reply) = tuple.inverse() else { return false };
-        let Some(other) = self.engine.taken(&reply, self.ct) else { return true };
-        if tries_left > EVICTING_TRIES || !self.may_evict(&other, &reply) {
-            return false;
-        }
-        if self.engine.destroy(&other, self.now, None) {
-            *evicted = Some(other.id());
-        }
-        true
-    }
-
-    /// A SYN may evict a source-translated TCP connection that has ended, if its number is ahead of that one's last.
-    fn may_evict(&self, other: &Conn, reply: &Tuple) -> bool {
-        let (Some((TcpState::SynSent, new_end)), Some((state, old_end))) =
-            (self.ct.tcp_progress(), other.tcp_progress())
-        else {
-            return false;
+    /// What stands in a candidate's way. One of the last tries may evict a closed connection.
+    fn look(&self, tuple: &Tuple, tries_left: u32) -> Look {
+        let Some(reply) = tuple.inverse() else { return Look::Taken };
+        let opens = self.ct.tcp_progress().filter(|(state, _)| *state == TcpState::SynSent);
+        let Some((_, new_end)) = opens.filter(|_| tries_left <= EVICTING_TRIES) else {
+            return if self.engine.taken(&reply, self.ct).is_none() { Look::Free } else { Look::Taken };
         };
-        let status = other.status();
-        matches!(state, TcpState::TimeWait | TcpState::Close | TcpState::SynSent2)
-            && status.contains(Status::SRC_NAT)
-            && !status.intersects(Status::FIXED_TIMEOUT | Status::DYING | Status::OFFLOAD | Status::HW_OFFLOAD)
-            && other.tuple(Direction::Reply) == reply
-            && new_end.after(old_end)
+        match self.engine.find(&reply, self.ct.zone()) {
+            None => Look::Free,
+            Some((other, Direction::Reply)) if may_evict(&other, new_end) => Look::Evictable(other),
+            Some(_) => Look::Taken,
+        }
     }
+}
+
+/// What stands in a candidate's way.
+enum Look {
+    Free,
+    Taken,
+    /// This connection, which has ended.
+    Evictable(Arc<Conn>),
+}
+
+/// Whether a SYN whose number is `new_end` may evict a connection: a source-translated TCP connection that has ended, and
+/// whose last number is behind.
+fn may_evict(other: &Conn, new_end: Seq) -> bool {
+    let status = other.status();
+    let has_ended = |state| matches!(state, TcpState::TimeWait | TcpState::Close | TcpState::SynSent2);
+    status.contains(Status::SRC_NAT)
+        && !status.intersects(Status::FIXED_TIMEOUT | Status::DYING | Status::OFFLOAD | Status::HW_OFFLOAD)
+        && other.tcp_progress().is_some_and(|(state, old_end)| has_ended(state) && new_end.after(old_end))
 }
 
 /// The host's bits of `old` in the network `net`; `old` itself if it is of the other family.

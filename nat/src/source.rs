@@ -50,7 +50,7 @@ pub(crate) struct Mapped {
 #[derive(Debug)]
 enum Live {
     One(ConnId, Mapped),
-    Many(Box<BTreeMap<ConnId, Mapped>>),
+    Many(BTreeMap<ConnId, Mapped>),
 }
 
 /// The index.
@@ -75,7 +75,7 @@ impl Sources {
                 Live::One(id, _) if *id == conn.id() => {}
                 Live::One(id, other) => {
                     let both = BTreeMap::from([(*id, *other), (conn.id(), mapped)]);
-                    place.insert(Live::Many(Box::new(both)));
+                    place.insert(Live::Many(both));
                 }
                 Live::Many(all) => {
                     all.insert(conn.id(), mapped);

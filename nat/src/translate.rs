@@ -24,11 +24,10 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-use thiserror::Error;
 use uct_engine::checksum::{self, Delta};
 use uct_engine::{Conn, Direction, Family, Hook, Info, Manip, Packet, Protocol, Quote, Status, Tuple};
 
-use crate::mangle::{self, Cut, Held, Target};
+use crate::mangle::{self, Held, Refusal, Target};
 
 /// One end of a packet, before and after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,24 +56,6 @@ pub enum Rewrite {
         /// The quoted header.
         inner: Change,
     },
-}
-
-/// Why translation drops a packet.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// An ICMP redirect about a connection that is translated, or that NAT has not decided about.
-    #[error("an icmp redirect about a translated connection")]
-    Redirect,
-    /// An ICMP error with a wrong checksum (let in by `nf_conntrack_checksum=0`).
-    #[error("an icmp error with a wrong checksum")]
-    BadChecksum,
-    /// A header is cut.
-    #[error(transparent)]
-    Cut(#[from] Cut),
-    /// A masqueraded connection would leave by another interface than the one whose address it borrowed. The connection is
-    /// to be destroyed.
-    #[error("the connection is masqueraded with the address of another interface than the one it would leave by now")]
-    InterfaceChanged,
 }
 
 /// Rewrites a packet at a hook. On `Err` nothing has changed, and the packet is to be dropped.
@@ -126,7 +107,7 @@ fn held(packet: &Packet<'_>) -> Held {
     if packet.is_truncated() { Held::Cut } else { Held::Whole }
 }
 
-fn whole<'a>(packet: &'a mut Packet<'_>) -> Target<'a> {
+pub(crate) fn whole<'a>(packet: &'a mut Packet<'_>) -> Target<'a> {
     Target {
         family: packet.family(),
         transport: packet.transport_offset(),
@@ -135,9 +116,10 @@ fn whole<'a>(packet: &'a mut Packet<'_>) -> Target<'a> {
     }
 }
 
+const ICMP_HEADER: usize = 8;
+
 /// An ICMP error: both headers, and the checksum over the inner one.
 fn error(packet: &mut Packet<'_>, conn: &Conn, dir: Direction, manip: Manip) -> Result<Rewrite, Refusal> {
-    const ICMP_HEADER: usize = 8;
     const REDIRECT: u8 = 5;
     let (family, held, protocol) = (packet.family(), held(packet), packet.protocol());
     let need = ICMP_HEADER
@@ -147,7 +129,7 @@ fn error(packet: &mut Packet<'_>, conn: &Conn, dir: Direction, manip: Manip) -> 
         };
     let Some(message) = packet.transport().filter(|m| m.len() >= need) else {
         let have = packet.transport().map_or(0, <[u8]>::len);
-        return if held == Held::Cut { Ok(Rewrite::Nothing) } else { Err(Cut { protocol, have, need }.into()) };
+        return if held == Held::Cut { Ok(Rewrite::Nothing) } else { Err(Refusal::Cut { protocol, have, need }) };
     };
     if held == Held::Whole && !is_sum_right(packet, message) {
         return Err(Refusal::BadChecksum);
@@ -162,17 +144,22 @@ fn error(packet: &mut Packet<'_>, conn: &Conn, dir: Direction, manip: Manip) -> 
     if !is_translated(status, dir, manip) {
         return Ok(Rewrite::Nothing);
     }
-    let quoted = *conn.tuple(dir.inverse());
-    let Some(mut wanted) = quoted.inverse() else { return Ok(Rewrite::Nothing) };
-    wanted.protocol = protocol;
+    rewrite_error(packet, conn.tuple(dir.inverse()), manip)
+}
+
+/// Makes an ICMP error quote `quoted` at the end that `manip` does not name, and come from (or go to) its other end.
+pub(crate) fn rewrite_error(packet: &mut Packet<'_>, quoted: &Tuple, manip: Manip) -> Result<Rewrite, Refusal> {
+    let (family, held) = (packet.family(), held(packet));
+    let (Some(mut wanted), Some(message)) = (quoted.inverse(), packet.transport()) else { return Ok(Rewrite::Nothing) };
+    wanted.protocol = packet.protocol();
     let outer = change(packet.src(), packet.dst(), &wanted, manip);
 
     let before = checksum::sum(message);
     let Some(message) = packet.transport_mut() else { return Ok(Rewrite::Nothing) };
     let Some(quote) = Quote::read(family, &message[ICMP_HEADER..]) else { return Ok(Rewrite::Nothing) };
-    let inner = change(quote.src, quote.dst, &quoted, manip.inverse());
+    let inner = change(quote.src, quote.dst, quoted, manip.inverse());
     let bytes = &mut message[ICMP_HEADER..];
-    mangle::mangle(Target { bytes, family, transport: Some(quote.transport), held }, &quoted, manip.inverse())?;
+    mangle::mangle(Target { bytes, family, transport: Some(quote.transport), held }, quoted, manip.inverse())?;
     let after = checksum::sum(message);
     // The error's checksum covers the quote; a pseudo-header's change follows with the outer address.
     let field = Delta::default().word(before, after).apply(u16::from_be_bytes([message[2], message[3]]));

@@ -42,13 +42,14 @@
 //! Fragments that go on as they are reach the tracker, which finds them INVALID unless the protocol needs no header.
 //!
 //! # Invariants
-//! - Memory is bounded by the two thresholds, counted as Linux counts (buffers in powers of two, see [`queue::charge`]).
+//! - Memory is bounded by the two thresholds, counted as Linux counts (buffers in powers of two).
 //! - Every fragment that was held is told about once: in a datagram, as lost in a drop, in an [`Expired`], or by [`Defrag::held`].
 //! - A fragment that the capture cut short is gathered by its length on the wire; the datagram's bytes end at the first gap.
 //!
 //! # Sources
 //! RFC 791 section 3.2, RFC 815, RFC 8200 section 4.5, RFC 5722 (overlaps), RFC 6946 (atomic), RFC 7112 (header chain), RFC 3168
-//! section 5.3 (ECN); ip-sysctl and nf_conntrack-sysctl documentation; the table above.
+//! section 5.3 (ECN); ip-sysctl and nf_conntrack-sysctl documentation; the table above. `record.py` beside this module asks the
+//! kernel again, with random fragments; what it answered is kept in `kernel.txt` for a test.
 
 pub(crate) mod queue;
 #[cfg(test)]
@@ -180,13 +181,14 @@ struct Key {
 }
 
 /// How many fragments a source has sent while some of its datagrams were incomplete.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Peer {
     fragments: u64,
     queues: u32,
 }
 
 /// All incomplete datagrams of a router.
+#[derive(Debug)]
 pub struct Defrag {
     settings: Settings,
     queues: HashMap<Key, Queue>,

@@ -4,7 +4,11 @@
 pub mod capture;
 pub mod control;
 pub mod defrag;
+pub mod icmp_error;
 pub mod link;
 pub mod refrag;
+pub mod replay;
 pub mod route;
+pub mod router;
 pub mod topology;
+pub mod vantage;

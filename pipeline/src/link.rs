@@ -42,6 +42,11 @@ const ARPHRD_ETHER: u16 = 1;
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
+    /// Whether it names a group of hosts (or all), not one.
+    pub const fn is_group(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
     /// All ones.
     pub const BROADCAST: Mac = Mac([0xff; 6]);
 }
@@ -232,7 +237,8 @@ pub struct LinkHeader {
     pub tags: Tags,
 }
 
-/// Why a frame has no readable link header: it is [`Malformed`](https://www.rfc-editor.org/rfc/rfc894), not invalid.
+/// Why a frame has no readable link header: such a frame is malformed, like a packet that is
+/// [`uct_engine::Malformed`], and never reaches the tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum LinkError {
     /// It ends within its link header.

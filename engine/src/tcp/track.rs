@@ -90,6 +90,25 @@ impl Tcp {
         Ok(tcp)
     }
 
+    /// A connection that a client entered: its state is known, its ends are not.
+    pub(crate) fn inserted(state: TcpState, peers: [PeerInfo; 2]) -> Tcp {
+        let peers = peers.map(|p| Peer { scale: p.scale, flags: p.flags, ..Peer::default() });
+        // As in Linux, whose memory is zeroed here and where zero is a SYN.
+        let last = Last { class: Class::Syn, ..Last::nothing() };
+        let mut tcp = Tcp { state, peers, last, retrans: 0 };
+        tcp.inform(state, PeerFlags::empty());
+        tcp
+    }
+
+    /// A client says which state it is. From TIME_WAIT on, both ends may have closed, so that a SYN may reopen it.
+    pub(crate) fn inform(&mut self, state: TcpState, mut flags: PeerFlags) {
+        self.state = state;
+        flags.set(PeerFlags::CLOSE_INIT, state >= TcpState::TimeWait);
+        for peer in &mut self.peers {
+            peer.flags |= flags;
+        }
+    }
+
     pub(crate) fn state(&self) -> TcpState {
         self.state
     }
@@ -198,7 +217,8 @@ impl Tcp {
                 scale: self.last.scale,
                 flags: self.last.flags,
             };
-            self.peers[sender(dir)] = Peer::default();
+            let answerer = &mut self.peers[sender(dir)];
+            *answerer = Peer { flags: answerer.flags & PeerFlags::BE_LIBERAL, ..Peer::default() };
             self.state = TcpState::SynSent;
             return Step::Check(TcpState::SynRecv);
         }
@@ -240,7 +260,8 @@ impl Tcp {
         if closing {
             return Step::Commit(TcpState::Close);
         }
-        let is_established = self.state == TcpState::Established;
+        // What is not assured may as well go.
+        let is_established = self.state == TcpState::Established && standing.status.contains(Status::ASSURED);
         let receiver = &self.peers[sender(dir.inverse())];
         let mut new = TcpState::Close;
         if receiver.flags.contains(PeerFlags::MAXACK_SET) && self.last.class != Class::Syn {
@@ -261,7 +282,9 @@ impl Tcp {
             new = self.state;
         }
         let answers_what_was_let_through = segment.ack == self.last.end
-            && ((standing.status.contains(Status::SEEN_REPLY) && self.last.class == Class::Syn)
+            && ((standing.status.contains(Status::SEEN_REPLY)
+                && self.last.class == Class::Syn
+                && self.last.dir != dir)
                 || (!standing.status.contains(Status::ASSURED) && self.last.class == Class::Ack));
         let answers_challenge = self.state == TcpState::SynSent
             && self.last.class == Class::Ack

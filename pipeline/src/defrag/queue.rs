@@ -116,6 +116,7 @@ pub(super) enum Outcome {
     Complete,
 }
 
+#[derive(Debug)]
 struct Held {
     start: usize,
     end: usize,
@@ -125,6 +126,7 @@ struct Held {
 }
 
 /// An incomplete datagram.
+#[derive(Debug)]
 pub(super) struct Queue {
     pub(super) family: Family,
     pub(super) deadline: (Time, u64),
