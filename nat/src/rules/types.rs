@@ -144,6 +144,12 @@ impl Interval {
     pub(crate) fn is_one(self) -> bool {
         self.first == self.last
     }
+
+    /// Whether it is all of some network's addresses.
+    pub(crate) fn is_prefix(self) -> bool {
+        let host = self.first ^ self.last;
+        host & host.wrapping_add(1) == 0 && self.first & host == 0
+    }
 }
 
 /// How a value was written, which decides what a set must be able to hold.

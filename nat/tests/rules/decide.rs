@@ -582,7 +582,7 @@ fn nat_asks_for_what_is_written() {
             "ip|dnat prefix to 10.9.0.0/24",
             Hook::Prerouting,
             tcp("10.0.0.2", 1, "192.0.2.1", 80, SYN),
-            "dnat prefix to 10.9.0.0-10.9.0.255",
+            "dnat prefix to 10.9.0.0/24",
         ),
         (
             "ip|dnat to tcp dport map { 80 : 10.9.0.1 . 8080, 81 : 10.9.0.2 . 22 }",
@@ -595,7 +595,7 @@ fn nat_asks_for_what_is_written() {
             "ip|dnat prefix to ip daddr map { 192.0.2.0/24 : 10.8.0.0/24 }",
             Hook::Prerouting,
             tcp("10.0.0.2", 1, "192.0.2.1", 81, SYN),
-            "dnat prefix to 10.8.0.0-10.8.0.255",
+            "dnat prefix to 10.8.0.0/24",
         ),
         (
             "ip|tcp dport 80 redirect to :8080-8090",
@@ -626,9 +626,9 @@ fn nat_asks_for_what_is_written() {
         let world = World::new(&text);
         let found = match world.nat(hook, packet) {
             NatVerdict::None => "-".to_owned(),
-            NatVerdict::Act(action, id) => {
+            NatVerdict::Act(mapping, id) => {
                 assert_eq!(world.line(Some(id)), 4);
-                action.to_string()
+                mapping.to_string()
             }
             NatVerdict::Refused(_) => "refused".to_owned(),
         };
@@ -647,7 +647,7 @@ fn nat_chains_are_asked_in_turn_until_one_acts() {
     let act = |first, second| match World::new(&text(first, second))
         .nat(Hook::Prerouting, tcp("10.0.0.2", 1, "192.0.2.1", 80, SYN))
     {
-        NatVerdict::Act(action, _) => action.to_string(),
+        NatVerdict::Act(mapping, _) => mapping.to_string(),
         other => format!("{other:?}"),
     };
     assert_eq!(act("accept", "dnat to 10.9.0.1"), "dnat to 10.9.0.1");

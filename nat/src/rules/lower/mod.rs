@@ -110,6 +110,8 @@ pub(super) struct Lowering {
     pub(super) limits: Vec<Limit>,
     pub(super) counts: Vec<(Excess, u32)>,
     pub(super) counters: usize,
+    /// Maps whose values must be prefixes, and where they are used so.
+    pub(super) prefix_maps: Vec<(u32, Span)>,
     pub(super) helpers: Vec<Helper>,
     pub(super) timeouts: Vec<(TimeoutScope, Arc<TimeoutPolicy>)>,
     pub(super) expectations: Vec<Expectation>,
