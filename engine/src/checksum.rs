@@ -78,6 +78,14 @@ impl Delta {
     }
 }
 
+/// SCTP's checksum: CRC-32C (Castagnoli), RFC 9260 appendix A; it is carried with its least significant byte first.
+pub fn crc32c(parts: [&[u8]; 3]) -> u32 {
+    static TABLE: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
+    let mut digest = TABLE.digest();
+    parts.iter().for_each(|part| digest.update(part));
+    digest.finalize()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

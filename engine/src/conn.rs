@@ -13,6 +13,7 @@
 //! may be read at any time. The protocol's state and the seldom used extras stand behind one lock, held for one packet's
 //! decision at a time and never across a call out of the engine.
 
+use std::num::NonZeroU32;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -24,6 +25,7 @@ use crate::entry::{Counters, Entry, ProtoInfo};
 use crate::event::EventMask;
 use crate::settings::TimeoutPolicy;
 use crate::state::State;
+use crate::tcp::{Seq, TcpState};
 use crate::{Direction, Status, Time, Tuple, Zone};
 
 /// Names a connection for as long as it lives; shown as `id=`. Numbers are given in order of creation.
@@ -70,6 +72,8 @@ pub struct Conn {
     zone: Zone,
     status: AtomicU32,
     mark: AtomicU32,
+    /// The interface that its translated address belongs to; 0 if it may leave by any.
+    bound: u32,
     /// Confirmed: nanoseconds of the deadline. Unconfirmed: nanoseconds of the timeout that confirmation will start.
     deadline: AtomicU64,
     /// The deadline that the expiry queue knows of.
@@ -145,6 +149,19 @@ impl Conn {
     pub fn set_mark(&self, mark: u32) {
         if self.mark.swap(mark, Ordering::Relaxed) != mark {
             self.note(EventMask::MARK);
+        }
+    }
+
+    /// The interface whose address it borrowed (masquerade): it may not leave by another.
+    pub fn bound_to(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.bound)
+    }
+
+    /// TCP: its state, and the sequence number that follows the last byte sent in original direction.
+    pub fn tcp_progress(&self) -> Option<(TcpState, Seq)> {
+        match &self.lock().state {
+            State::Tcp(tcp) => Some((tcp.state(), tcp.original_end())),
+            _ => None,
         }
     }
 
@@ -255,6 +272,11 @@ impl Conn {
         self.lock().extras.as_ref().and_then(|e| e.helper.clone())
     }
 
+    /// The connection whose expectation announced this one.
+    pub fn master(&self) -> Option<Arc<Conn>> {
+        self.lock().extras.as_ref().and_then(|e| e.master.clone())
+    }
+
     /// Changes what only some connections have.
     pub fn with_extras<T>(&self, change: impl FnOnce(&mut Extras) -> T) -> T {
         let mut inner = self.lock();
@@ -316,6 +338,7 @@ impl Unconfirmed {
             zone: seed.zone,
             status: AtomicU32::new(0),
             mark: AtomicU32::new(0),
+            bound: 0,
             deadline: AtomicU64::new(0),
             queued: AtomicU64::new(u64::MAX),
             pending: AtomicU32::new(0),
@@ -329,6 +352,11 @@ impl Unconfirmed {
     /// NAT's lasting result: what answers will carry.
     pub fn alter_reply(&mut self, reply: Tuple) {
         self.0.tuples[1] = reply;
+    }
+
+    /// It borrows an address of this interface: see [`Conn::bound_to`].
+    pub fn bind_to(&mut self, interface: NonZeroU32) {
+        self.0.bound = interface.get();
     }
 
     pub(crate) fn start(&mut self, now: Time) {

@@ -32,7 +32,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub enum Confirm {
     /// It was in the table already.
-    Known,
+    Known(Arc<Conn>),
     /// It stands in the table now.
     Inserted(Arc<Conn>),
     /// Another packet opened the same connection meanwhile; this packet joins it.
@@ -93,7 +93,11 @@ impl Engine {
         let (conn, _) = self.table.find_reply(reply, zone)?;
         let same_flow =
             conn.original() == asker.original() && conn.zone().id(Direction::Original) == zone.id(Direction::Original);
-        (!same_flow).then_some(conn)
+        if same_flow {
+            return None;
+        }
+        self.stats.found.count();
+        Some(conn)
     }
 
     /// Stop 8: the packet is about to leave. Its connection enters the table if it is new, and what happened is told.
@@ -101,7 +105,7 @@ impl Engine {
         let unconfirmed = match ct {
             Ct::Confirmed(conn) => {
                 self.tell(&conn, now);
-                return Confirm::Known;
+                return Confirm::Known(conn);
             }
             Ct::Unconfirmed(unconfirmed) => *unconfirmed,
         };

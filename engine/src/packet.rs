@@ -121,6 +121,21 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// Takes one off the time to live (hop limit), and keeps the header checksum right. Not below zero.
+    pub fn decrement_ttl(&mut self) {
+        match self.family() {
+            Family::Ipv4 => {
+                let old = u16::from_be_bytes(array(self.bytes, 8));
+                let new = old.saturating_sub(0x0100);
+                let field = u16::from_be_bytes(array(self.bytes, 10));
+                let field = crate::checksum::Delta::default().word(old, new).apply(field);
+                self.bytes[8] = (new >> 8) as u8;
+                self.bytes[10..12].copy_from_slice(&field.to_be_bytes());
+            }
+            Family::Ipv6 => self.bytes[7] = self.bytes[7].saturating_sub(1),
+        }
+    }
+
     /// Bytes of the IP header, without extension headers.
     pub fn ip_header_len(&self) -> usize {
         match self.family() {
@@ -276,43 +291,46 @@ fn walk_extensions(held: &[u8], first: u8) -> Walk {
 }
 
 /// What can be read of a packet that an ICMP error quotes.
-pub(crate) struct Quote<'a> {
-    pub(crate) src: IpAddr,
-    pub(crate) dst: IpAddr,
-    pub(crate) protocol: Protocol,
-    /// What there is of its transport header.
-    pub(crate) transport: &'a [u8],
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// Its source address.
+    pub src: IpAddr,
+    /// Its destination address.
+    pub dst: IpAddr,
+    /// The protocol of its transport header.
+    pub protocol: Protocol,
+    /// Where in the quote its transport header starts; that may be the quote's end, never beyond.
+    pub transport: usize,
 }
 
-/// Reads the start of a quoted packet: its lengths and checksum do not matter, it may be cut anywhere.
-pub(crate) fn read_quote(family: Family, quote: &[u8]) -> Option<Quote<'_>> {
-    let first = *quote.first()?;
-    match family {
-        Family::Ipv4 => {
-            let header_len = usize::from(first & 0x0f) * 4;
-            let later_fragment = u16::from_be_bytes(array(quote, 6)) & 0x1fff != 0;
-            if quote.len() < 20 || header_len < 20 || later_fragment {
-                return None;
+impl Quote {
+    /// Reads the start of a quoted packet: its lengths and checksum do not matter, it may be cut anywhere.
+    ///
+    /// `None` if its addresses or its transport header are not there, and for a later fragment.
+    pub fn read(family: Family, quote: &[u8]) -> Option<Quote> {
+        let first = *quote.first()?;
+        let (src, dst, protocol, transport) = match family {
+            Family::Ipv4 => {
+                let header_len = usize::from(first & 0x0f) * 4;
+                let later_fragment = u16::from_be_bytes(array(quote, 6)) & 0x1fff != 0;
+                if quote.len() < 20 || header_len < 20 || later_fragment {
+                    return None;
+                }
+                let src = IpAddr::V4(Ipv4Addr::from(array::<4>(quote, 12)));
+                let dst = IpAddr::V4(Ipv4Addr::from(array::<4>(quote, 16)));
+                (src, dst, Protocol(quote[9]), header_len)
             }
-            Some(Quote {
-                src: IpAddr::V4(Ipv4Addr::from(array::<4>(quote, 12))),
-                dst: IpAddr::V4(Ipv4Addr::from(array::<4>(quote, 16))),
-                protocol: Protocol(quote[9]),
-                transport: quote.get(header_len..)?,
-            })
-        }
-        Family::Ipv6 => {
-            if quote.len() < 40 {
-                return None;
+            Family::Ipv6 => {
+                if quote.len() < 40 {
+                    return None;
+                }
+                let walk = walk_extensions(quote, quote[6]);
+                let src = IpAddr::V6(Ipv6Addr::from(array::<16>(quote, 8)));
+                let dst = IpAddr::V6(Ipv6Addr::from(array::<16>(quote, 24)));
+                (src, dst, Protocol(walk.protocol), walk.transport?)
             }
-            let walk = walk_extensions(quote, quote[6]);
-            Some(Quote {
-                src: IpAddr::V6(Ipv6Addr::from(array::<16>(quote, 8))),
-                dst: IpAddr::V6(Ipv6Addr::from(array::<16>(quote, 24))),
-                protocol: Protocol(walk.protocol),
-                transport: quote.get(walk.transport?..)?,
-            })
-        }
+        };
+        (transport <= quote.len()).then_some(Quote { src, dst, protocol, transport })
     }
 }
 

@@ -77,16 +77,33 @@ pub(crate) fn l4(family: Family, protocol: Protocol, transport: &[u8]) -> Option
     }
 }
 
-/// GRE: version 1 (PPTP) has a call id, every other has nothing that tells conversations apart.
+impl Packet<'_> {
+    /// The tuple by which its connection is looked up; `None` if there is not enough of it.
+    pub fn tuple(&self) -> Option<Tuple> {
+        let l4 = l4(self.family(), self.protocol(), self.transport()?)?;
+        Some(Tuple { src: self.src(), dst: self.dst(), protocol: self.protocol(), l4 })
+    }
+
+    /// If it is an ICMP error, the tuple of the packet that it quotes.
+    pub fn quoted_tuple(&self) -> Option<Tuple> {
+        match icmp::check(self, Verify::Nothing) {
+            Ok(icmp::Kind::Error(inverse)) if matches!(self.protocol(), Protocol::ICMP | Protocol::ICMPV6) => {
+                inverse.inverse()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// GRE: version 1 (PPTP) has a call id, every other has nothing that tells conversations apart, and neither has a header
+/// that is cut before the call id.
 fn gre(transport: &[u8]) -> Option<L4> {
     const ETHERTYPE_PPP: [u8; 2] = [0x88, 0x0b];
     match transport {
-        [_, version, p1, p0, rest @ ..] if version & 0x07 == 1 => match rest {
-            [_, _, c1, c0, ..] if [*p1, *p0] == ETHERTYPE_PPP => {
-                Some(L4::Keys { src: 0, dst: u16::from_be_bytes([*c1, *c0]) })
-            }
-            _ => None,
-        },
+        [_, version, p1, p0, _, _, c1, c0, ..] if version & 0x07 == 1 => {
+            let dst = u16::from_be_bytes([*c1, *c0]);
+            ([*p1, *p0] == ETHERTYPE_PPP).then_some(L4::Keys { src: 0, dst })
+        }
         _ => Some(L4::Keys { src: 0, dst: 0 }),
     }
 }

@@ -13,7 +13,7 @@ use crate::event::EventMask;
 use crate::settings::Timeouts;
 use crate::state::{Assured, UdpStream, Update};
 use crate::tcp::Verify;
-use crate::{Invalid, Packet, Protocol, Status, Sysctl, Time, checksum};
+use crate::{Family, Invalid, Packet, Protocol, Status, Sysctl, Time, checksum};
 
 /// How long after its first packet a conversation becomes a stream.
 const STREAM_AFTER: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ pub(crate) fn check(packet: &Packet<'_>, verify: Verify) -> Result<(), Invalid> 
         return Ok(());
     }
     // As measured, the whole IP payload is summed, also where the UDP length says less.
-    sum(packet, held, on_wire, on_wire)
+    sum(packet, held, on_wire)
 }
 
 /// What every UDP-Lite packet must pass.
@@ -55,12 +55,17 @@ pub(crate) fn check_lite(packet: &Packet<'_>, verify: Verify) -> Result<(), Inva
     if verify == Verify::Nothing || held.len() < coverage {
         return Ok(());
     }
-    sum(packet, held, coverage, on_wire)
+    // As measured, only the low byte of the length enters the sum over IPv4: a right checksum is wrong from 256 bytes on.
+    let length = match packet.family() {
+        Family::Ipv4 => on_wire & 0xff,
+        Family::Ipv6 => on_wire,
+    };
+    sum(packet, &held[..coverage], length)
 }
 
-fn sum(packet: &Packet<'_>, held: &[u8], covered: usize, length: usize) -> Result<(), Invalid> {
+fn sum(packet: &Packet<'_>, covered: &[u8], length: usize) -> Result<(), Invalid> {
     let pseudo = checksum::pseudo(packet.src(), packet.dst(), Protocol::UDP, length);
-    match checksum::fold(checksum::add(pseudo, &held[..covered.min(held.len())])) {
+    match checksum::fold(checksum::add(pseudo, covered)) {
         0xffff => Ok(()),
         _ => Err(Invalid::BadChecksum),
     }

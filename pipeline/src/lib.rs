@@ -1,8 +1,14 @@
 //! A packet's way through the router, and what stands at its two ends: captures, link headers, topology, routes,
-//! fragments, and the ICMP errors a router sends.
+//! fragments, the ICMP errors a router sends, and the control socket.
 
 pub mod capture;
 pub mod control;
+pub mod defrag;
+pub mod icmp_error;
 pub mod link;
+pub mod refrag;
+pub mod replay;
 pub mod route;
+pub mod router;
 pub mod topology;
+pub mod vantage;

@@ -42,6 +42,11 @@ const ARPHRD_ETHER: u16 = 1;
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
+    /// Whether it names a group of hosts (or all), not one.
+    pub const fn is_group(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
     /// All ones.
     pub const BROADCAST: Mac = Mac([0xff; 6]);
 }

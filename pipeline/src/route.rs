@@ -38,6 +38,8 @@ use prefix_trie::PrefixMap;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// What an IPv4 router without any address sends errors from (RFC 7600 section 4.8).
+const NO_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// 224.0.0.1, which every host has joined (RFC 1112).
 const ALL_SYSTEMS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 /// The groups every IPv6 router has joined (RFC 4291 section 2.8) that can be reached over a link.
@@ -318,6 +320,21 @@ impl Routes {
             // A route on the link without an address of its own: the first address.
             (None, IpAddr::V4(_)) => self.source_on(entry.dev, entry.gateway),
             (_, IpAddr::V6(to)) => self.select_v6(entry.dev, to),
+        }
+    }
+
+    /// The source address of an ICMP error about a packet that came in by `iif`.
+    ///
+    /// Measured: the address it was for, if that is an own one; else IPv4 asks the routes back to the sender
+    /// (`icmp_errors_use_inbound_ifaddr` 0) and IPv6 the addresses of the incoming interface. A router without addresses
+    /// answers from 192.0.0.8 (RFC 7600) or ::1.
+    pub fn error_source(&self, iif: Dev, sender: IpAddr, destination: IpAddr) -> IpAddr {
+        if self.is_own(iif, destination) {
+            return destination;
+        }
+        match sender {
+            IpAddr::V4(_) => self.source_for(sender).unwrap_or(IpAddr::V4(NO_ADDRESS)),
+            IpAddr::V6(to) => self.select_v6(iif, to).unwrap_or(IpAddr::V6(Ipv6Addr::LOCALHOST)),
         }
     }
 

@@ -67,6 +67,29 @@ impl Field {
     };
 }
 
+impl Field {
+    /// What it is, in a few words.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Field::OrigSrc => "source of the original direction",
+            Field::OrigDst => "destination of the original direction",
+            Field::ReplySrc => "source of the reply direction",
+            Field::ReplyDst => "destination of the reply direction",
+            Field::MaskSrc => "mask of an expectation's source",
+            Field::MaskDst => "mask of an expectation's destination",
+            Field::TupleSrc => "source that is expected",
+            Field::TupleDst => "destination that is expected",
+            Field::State => "state, as ESTABLISHED",
+            Field::OrigVtag => "verification tag of the original direction",
+            Field::ReplyVtag => "verification tag of the reply direction",
+            Field::Role => "client or server",
+            Field::Type => "type of the question",
+            Field::Code => "code",
+            Field::Id => "identifier",
+        }
+    }
+}
+
 /// Protocols with options of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {

@@ -1,5 +1,6 @@
 //! One segment, as the tracker reads it. Options are read the way Linux reads them: lengths below 2 or past the end stop
-//! the reading, and what was read counts; of an option that stands twice the last counts.
+//! the reading, and what was read counts; of an option that stands twice the last counts,
+//! but of selective acknowledgements the first.
 
 use super::window::{PeerFlags, Seq};
 use super::{Class, flag};
@@ -29,6 +30,8 @@ pub(crate) struct Segment {
     pub(crate) sack_permitted: bool,
     /// The highest right edge of its SACK blocks beyond `ack`, else `ack`.
     pub(crate) sack: Seq,
+    /// Bytes of options.
+    pub(crate) options: usize,
 }
 
 impl Segment {
@@ -49,12 +52,14 @@ impl Segment {
             scale: None,
             sack_permitted: false,
             sack: ack,
+            options: header_len - 20,
         };
         segment.read_options(&held[20..header_len]);
         segment
     }
 
     fn read_options(&mut self, mut options: &[u8]) {
+        let mut sack_seen = false;
         while let [kind, rest @ ..] = options {
             match *kind {
                 OPTION_END => return,
@@ -72,7 +77,9 @@ impl Segment {
             match *kind {
                 OPTION_WINDOW_SCALE if len == 3 => self.scale = Some(body[0].min(MAX_SCALE)),
                 OPTION_SACK_PERMITTED if len == 2 => self.sack_permitted = true,
-                OPTION_SACK if len >= 10 && (len - 2) % 8 == 0 => {
+                // As measured, only the first counts.
+                OPTION_SACK if len >= 10 && (len - 2) % 8 == 0 && !sack_seen => {
+                    sack_seen = true;
                     for block in body.as_chunks::<8>().0 {
                         let right = Seq(u32::from_be_bytes([block[4], block[5], block[6], block[7]]));
                         if right.after(self.sack) {
@@ -90,7 +97,7 @@ impl Segment {
         self.flags & flag != 0
     }
 
-    /// What a SYN's options say of its sender.
+    /// What a SYN's options say of its sender: its window scale, and what else it can do.
     pub(crate) fn offered(&self) -> (u8, PeerFlags) {
         let mut flags = PeerFlags::empty();
         if self.scale.is_some() {

@@ -113,6 +113,11 @@ impl Tcp {
         self.state
     }
 
+    /// The sequence number that follows the last byte sent in original direction.
+    pub(crate) fn original_end(&self) -> Seq {
+        self.peers[sender(Direction::Original)].end
+    }
+
     pub(crate) fn peer_info(&self) -> [PeerInfo; 2] {
         [self.peers[0].info(), self.peers[1].info()]
     }
@@ -212,7 +217,8 @@ impl Tcp {
                 scale: self.last.scale,
                 flags: self.last.flags,
             };
-            self.peers[sender(dir)] = Peer::default();
+            let answerer = &mut self.peers[sender(dir)];
+            *answerer = Peer { flags: answerer.flags & PeerFlags::BE_LIBERAL, ..Peer::default() };
             self.state = TcpState::SynSent;
             return Step::Check(TcpState::SynRecv);
         }
@@ -254,7 +260,8 @@ impl Tcp {
         if closing {
             return Step::Commit(TcpState::Close);
         }
-        let is_established = self.state == TcpState::Established;
+        // What is not assured may as well go.
+        let is_established = self.state == TcpState::Established && standing.status.contains(Status::ASSURED);
         let receiver = &self.peers[sender(dir.inverse())];
         let mut new = TcpState::Close;
         if receiver.flags.contains(PeerFlags::MAXACK_SET) && self.last.class != Class::Syn {
@@ -275,7 +282,9 @@ impl Tcp {
             new = self.state;
         }
         let answers_what_was_let_through = segment.ack == self.last.end
-            && ((standing.status.contains(Status::SEEN_REPLY) && self.last.class == Class::Syn)
+            && ((standing.status.contains(Status::SEEN_REPLY)
+                && self.last.class == Class::Syn
+                && self.last.dir != dir)
                 || (!standing.status.contains(Status::ASSURED) && self.last.class == Class::Ack));
         let answers_challenge = self.state == TcpState::SynSent
             && self.last.class == Class::Ack

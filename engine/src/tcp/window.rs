@@ -142,14 +142,16 @@ pub(crate) struct Ends<'a> {
 }
 
 impl Peer {
-    /// What a SYN or SYN/ACK says of its sender.
+    /// What a SYN or SYN/ACK says of its sender. Without any options it leaves standing what an earlier one offered.
     pub(crate) fn synchronise(&mut self, segment: &Segment) {
-        let (scale, offered) = segment.offered();
         self.end = segment.end;
         self.max_end = segment.end;
         self.max_win = u32::from(segment.window).max(1);
-        self.scale = scale;
-        self.flags = (self.flags & PeerFlags::BE_LIBERAL) | offered;
+        if segment.options > 0 {
+            let (scale, offered) = segment.offered();
+            self.scale = scale;
+            self.flags = (self.flags & PeerFlags::BE_LIBERAL) | offered;
+        }
     }
 
     pub(crate) fn info(&self) -> PeerInfo {

@@ -179,6 +179,36 @@ fn own_packets_and_their_addresses() {
     assert!(routes.is_own(Dev(0), ip("fe80::ff:fe00:101")) && !routes.is_own(Dev(1), ip("fe80::ff:fe00:101")));
 }
 
+#[test]
+fn errors_are_sent_from() {
+    let (mut topology, routes) = lab();
+    let from =
+        |routes: &Routes, sender, destination| routes.error_source(Dev(0), ip(sender), ip(destination)).to_string();
+    // As measured, on packets that came in by lan0.
+    for (sender, destination, source) in [
+        ("192.168.1.10", "203.0.113.10", "192.168.1.1"),
+        ("192.168.1.10", "203.0.113.1", "203.0.113.1"),
+        ("203.0.113.10", "192.168.1.11", "203.0.113.1"),
+        ("8.8.8.8", "192.168.1.11", "203.0.113.1"),
+        ("2001:db8:1::10", "2001:db8:2::10", "2001:db8:1::1"),
+        ("2001:db8:1::10", "2001:db8:2::1", "2001:db8:2::1"),
+        ("2001:db8:1::10", "2001:db8:1::", "2001:db8:1::"),
+        ("2001:db8:2::10", "2001:db8:1::11", "2001:db8:1::1"),
+        ("2001:db8:99::1", "2001:db8:1::11", "2001:db8:1::1"),
+        ("fe80::10", "2001:db8:2::10", "fe80::ff:fe00:101"),
+    ] {
+        assert_eq!(from(&routes, sender, destination), source, "{sender} > {destination}");
+    }
+    let no_global = |a: &IpNet| !matches!(a, IpNet::V6(_));
+    topology.interfaces[0].addresses.retain(no_global);
+    let routes = Routes::new(&topology);
+    assert_eq!(from(&routes, "2001:db8:1::10", "2001:db8:2::10"), "2001:db8:2::1");
+    topology.interfaces.iter_mut().for_each(|i| i.addresses.clear());
+    let routes = Routes::new(&topology);
+    assert_eq!(from(&routes, "2001:db8:1::10", "2001:db8:2::10"), "::1");
+    assert_eq!(from(&routes, "192.168.1.10", "203.0.113.10"), "192.0.0.8");
+}
+
 /// The slow way: every prefix, the longest that holds the address.
 fn slow(topology: &Topology, to: IpAddr) -> Option<Hop> {
     let own = topology

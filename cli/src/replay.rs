@@ -1,0 +1,298 @@
+//! `uct replay`: a capture in, what a Linux router would have done out.
+//!
+//! Stdout carries what was asked for (table, events, counters, or the emitted packets); progress, notes and the summary go to
+//! stderr. Exit codes: 0 done; 1 the capture, topology, rules or a setting is at fault (what came before still counts); 2 wrong
+//! usage.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use uct_engine::{Engine, Listening};
+use uct_pipeline::capture::{Reader, Source, Writer};
+use uct_pipeline::replay::{Discard, ReadAhead, Replay, ToSink};
+use uct_pipeline::router::{Emit, Router, Silent};
+use uct_pipeline::topology::{Entry, Topology};
+use uct_pipeline::vantage::Vantage;
+
+use crate::Failure;
+use crate::args::{self, VantageArg};
+use crate::conntrack::format::{Format, Output, Seen};
+use crate::rules;
+
+/// Runs the command.
+pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
+    let output = formats(&args.output)?;
+    let is_stdout_taken = args.write.as_deref().is_some_and(|p| p.as_os_str() == "-");
+    if is_stdout_taken && (args.list || args.events || args.stats || args.print_topology) {
+        return Err(Failure::usage(
+            "'--write -' sends packets to stdout; --list, --events, --stats and --print-topology want it too",
+        ));
+    }
+    let engine = Arc::new(Engine::new(args.seed));
+    for setting in &args.sysctl {
+        let Some((key, value)) = setting.split_once('=') else {
+            return Err(Failure::usage(format!("'--sysctl {setting}' is not KEY=VALUE")));
+        };
+        engine.settings().set_by_name(key.trim(), value).map_err(Failure::usage)?;
+    }
+
+    let reader = Reader::open(&args.input).map_err(Failure::input)?;
+    let (source, topology, entry) = match &args.topology {
+        Some(path) => {
+            let topology = Topology::open(path).map_err(Failure::input)?;
+            (Capture::Whole(reader), topology, Entry::Named)
+        }
+        None => {
+            let (source, inferred) = ReadAhead::infer(reader, &args.inside);
+            for note in &inferred.notes {
+                eprintln!("uct: no --topology; {note}");
+            }
+            (Capture::ReadAhead(source), inferred.topology, inferred.entry)
+        }
+    };
+    if args.print_topology {
+        print!("{topology}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rules = rules::load(args.rules.as_deref(), &args.rule)?;
+    let router = Arc::new(Router::new(Arc::clone(&engine), rules, topology, args.seed));
+    let vantage = match args.vantage {
+        VantageArg::Router => Vantage::Router,
+        VantageArg::Inside => Vantage::Inside(args.inside.clone()),
+    };
+    if args.events {
+        engine.listen(Listening::Yes);
+    }
+    let replay = Replay::new(Arc::clone(&router), entry, vantage);
+    let mut job = Job { args, output, router: &router, replay, started: Instant::now() };
+
+    let mut source = source;
+    let fault = match &args.write {
+        Some(path) => {
+            let mut writer = Writer::create(path).map_err(Failure::input)?;
+            let mut sink = ToSink::new(&mut writer, router.topology()).map_err(Failure::input)?;
+            let fault = job.drive(&mut source, &mut sink, |sink| match sink.take_fault() {
+                Some(fault) => Err(Failure::input(fault)),
+                None => Ok(()),
+            })?;
+            sink.finish().map_err(Failure::input)?;
+            fault
+        }
+        None => job.drive(&mut source, &mut Discard, |_| Ok(()))?,
+    };
+    let is_listed = args.list || !(args.events || args.stats || is_stdout_taken);
+    job.report(is_listed)?;
+    match fault {
+        Some(fault) => Err(fault),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The words of `--output`.
+fn formats(words: &[String]) -> Result<Output, Failure> {
+    let mut output = Output::default();
+    for word in words {
+        output.add(word).map_err(Failure::usage)?;
+    }
+    output.check().map_err(Failure::usage)?;
+    Ok(output)
+}
+
+/// A capture, read from the start or from where inference left it.
+enum Capture {
+    Whole(Reader),
+    ReadAhead(ReadAhead<Reader>),
+}
+
+impl Source for Capture {
+    fn next(&mut self) -> Result<Option<uct_pipeline::capture::Frame<'_>>, uct_pipeline::capture::CaptureError> {
+        match self {
+            Capture::Whole(s) => s.next(),
+            Capture::ReadAhead(s) => s.next(),
+        }
+    }
+
+    fn interfaces(&self) -> &[uct_pipeline::capture::Interface] {
+        match self {
+            Capture::Whole(s) => s.interfaces(),
+            Capture::ReadAhead(s) => s.interfaces(),
+        }
+    }
+}
+
+struct Job<'a> {
+    args: &'a args::Replay,
+    output: Output,
+    router: &'a Router,
+    replay: Replay,
+    started: Instant,
+}
+
+impl Job<'_> {
+    /// Takes every frame. A fault in the capture ends it, and is answered: what came before counts.
+    fn drive<E: Emit>(
+        &mut self,
+        source: &mut Capture,
+        out: &mut E,
+        check: impl Fn(&mut E) -> Result<(), Failure>,
+    ) -> Result<Option<Failure>, Failure> {
+        const LOOK: u64 = 4096;
+        let bar = progress(&self.args.input);
+        let mut events = Vec::new();
+        let mut text = String::new();
+        let mut frames = 0;
+        let fault = loop {
+            match self.replay.step(source, out, &mut Silent) {
+                Ok(Some(step)) => {
+                    frames += 1;
+                    if frames % LOOK == 0 {
+                        bar.set_position(step.offset);
+                    }
+                }
+                Ok(None) => break None,
+                Err(fault) => break Some(Failure::input(fault)),
+            }
+            check(out)?;
+            if self.args.events {
+                self.print_events(&mut events, &mut text)?;
+            }
+        };
+        bar.finish_and_clear();
+        Ok(fault)
+    }
+
+    fn print_events(&self, events: &mut Vec<uct_engine::Event>, text: &mut String) -> Result<(), Failure> {
+        self.router.engine().take_events(events);
+        if events.is_empty() {
+            return Ok(());
+        }
+        let format = Format::new(self.output, None, self.replay.now());
+        text.clear();
+        for event in events.drain(..) {
+            format.event(&event, text);
+        }
+        print(text)
+    }
+
+    /// Prints what was asked for at the end, and the summary.
+    fn report(&self, is_listed: bool) -> Result<(), Failure> {
+        let engine = self.router.engine();
+        let now = self.replay.now();
+        let mut text = String::new();
+        if is_listed {
+            let format = Format::new(self.output, None, now);
+            let entries = engine.entries(now);
+            if !entries.is_empty() {
+                format.open(&mut text);
+            }
+            for entry in &entries {
+                format.entry(entry, Seen::Listed, &mut text);
+            }
+            if !entries.is_empty() {
+                format.close(&mut text);
+            }
+        }
+        if self.args.stats {
+            self.stats(&mut text);
+        }
+        print(&text)?;
+        eprint!("{}", self.summary());
+        Ok(())
+    }
+
+    fn stats(&self, text: &mut String) {
+        let engine = self.router.engine();
+        text.push_str("cpu=0   \t");
+        for (name, value) in engine.stats().named() {
+            let _ = write!(text, "{name}={value} ");
+        }
+        text.push('\n');
+        for (name, value) in engine.stats().invalid_by_reason() {
+            let _ = writeln!(text, "invalid {name}={value}");
+        }
+        for (name, value) in self.router.stats().dropped_by_reason() {
+            let _ = writeln!(text, "drop {name}={value}");
+        }
+    }
+
+    /// A few lines for a person.
+    fn summary(&self) -> String {
+        let engine = self.router.engine();
+        let stats = self.router.stats();
+        let counts = self.replay.counts();
+        let seconds = self.started.elapsed().as_secs_f64();
+        let reasons = |pairs: &mut dyn Iterator<Item = (&'static str, u64)>| {
+            let list: Vec<String> = pairs.map(|(name, n)| format!("{name} {}", HumanCount(n))).collect();
+            if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
+        };
+        let mut s = String::new();
+        let _ = write!(s, "{} packets in", HumanCount(counts.frames));
+        for (n, what) in [
+            (counts.outgoing, "sent by the router itself and left out"),
+            (counts.restored, "turned back into what the router had received"),
+            (stats.truncated.get(), "cut by the capture"),
+            (counts.back_in_time, "with a time before the previous packet's"),
+        ] {
+            if n > 0 {
+                let _ = write!(s, ", {} {what}", HumanCount(n));
+            }
+        }
+        let _ = writeln!(s);
+        let _ = write!(
+            s,
+            "{} forwarded, {} delivered to the router",
+            HumanCount(stats.forwarded.get()),
+            HumanCount(stats.delivered.get())
+        );
+        if stats.own.get() > 0 {
+            let _ = write!(s, ", {} of its own", HumanCount(stats.own.get()));
+        }
+        if stats.held.get() > 0 {
+            let _ = write!(s, ", {} fragments held for the rest", HumanCount(stats.held.get()));
+        }
+        let _ = writeln!(s, ", {} dropped{}", HumanCount(stats.dropped()), reasons(&mut stats.dropped_by_reason()));
+        let invalid = engine.stats().invalid.get() + engine.stats().error.get();
+        let _ = writeln!(s, "{} invalid{}", HumanCount(invalid), reasons(&mut engine.stats().invalid_by_reason()));
+        let _ = writeln!(
+            s,
+            "{} connections made, {} live",
+            HumanCount(engine.stats().insert.get()),
+            HumanCount(engine.count() as u64)
+        );
+        let rate = if seconds > 0.0 { counts.frames as f64 / seconds } else { 0.0 };
+        let _ = writeln!(s, "{:.3} s, {} packets per second", seconds, HumanCount(rate as u64));
+        s
+    }
+}
+
+/// Writes to stdout; a reader who has seen enough (`| head`) is no fault.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => Err(Failure::input(format!("standard output: {e}"))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A progress bar on stderr, if that is a terminal and the length is known.
+fn progress(input: &Path) -> ProgressBar {
+    let len = std::fs::metadata(input).ok().filter(|m| m.is_file()).map(|m| m.len());
+    let bar = match len {
+        Some(len) => ProgressBar::new(len),
+        None => ProgressBar::new_spinner(),
+    };
+    if !io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template("{bytes}/{total_bytes} {wide_bar} {bytes_per_sec} {eta}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

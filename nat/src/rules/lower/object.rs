@@ -1,0 +1,161 @@
+//! Named objects: counters, helpers, timeout policies, expectations.
+
+use super::{Lowering, Table, TableKey};
+use crate::rules::ast::*;
+use crate::rules::error::{Fault, Result, refuse};
+use crate::rules::ruleset::{Expectation, Helper};
+use std::sync::Arc;
+use std::time::Duration;
+use uct_engine::{Family, Protocol, Sysctl, TimeoutPolicy};
+
+/// The helpers that the kernel has, by protocol.
+const HELPERS: &[(&str, &str)] = &[
+    ("ftp", "tcp"),
+    ("tftp", "udp"),
+    ("irc", "tcp"),
+    ("sip", "tcp"),
+    ("sip", "udp"),
+    ("sane", "tcp"),
+    ("pptp", "tcp"),
+    ("amanda", "udp"),
+    ("netbios-ns", "udp"),
+    ("snmp", "udp"),
+    ("RAS", "udp"),
+    ("Q.931", "tcp"),
+    ("H.245", "tcp"),
+];
+
+const TCP_STATES: &[(&str, Sysctl)] = &[
+    ("syn_sent", Sysctl::TcpTimeoutSynSent),
+    ("syn_recv", Sysctl::TcpTimeoutSynRecv),
+    ("established", Sysctl::TcpTimeoutEstablished),
+    ("fin_wait", Sysctl::TcpTimeoutFinWait),
+    ("close_wait", Sysctl::TcpTimeoutCloseWait),
+    ("last_ack", Sysctl::TcpTimeoutLastAck),
+    ("time_wait", Sysctl::TcpTimeoutTimeWait),
+    ("close", Sysctl::TcpTimeoutClose),
+    ("retrans", Sysctl::TcpTimeoutMaxRetrans),
+    ("unack", Sysctl::TcpTimeoutUnacknowledged),
+];
+const UDP_STATES: &[(&str, Sysctl)] = &[("unreplied", Sysctl::UdpTimeout), ("replied", Sysctl::UdpTimeoutStream)];
+
+impl Lowering {
+    pub(super) fn object_exists(&self, table: &Table, object: &Object) -> bool {
+        let names = match &object.kind {
+            ObjectKind::Counter => &table.counters,
+            ObjectKind::Helper { .. } => &table.helpers,
+            ObjectKind::Timeout { .. } => &table.timeouts,
+            ObjectKind::Expectation { .. } => &table.expectations,
+        };
+        names.contains_key(&object.name.node)
+    }
+
+    pub(super) fn declare_object(&mut self, key: &TableKey, object: &Object) -> Result<()> {
+        let name = object.name.node.clone();
+        let exists = self.tables.get(key).is_some_and(|table| self.object_exists(table, object));
+        if exists && object.kind != ObjectKind::Counter {
+            return refuse(object.name.span, format!("object '{name}' exists already"));
+        }
+        match &object.kind {
+            ObjectKind::Counter if exists => {}
+            ObjectKind::Counter => {
+                self.counters += 1;
+                let at = self.counters as u32 - 1;
+                self.table(key).counters.insert(name, at);
+            }
+            ObjectKind::Helper { helper, protocol, l3 } => {
+                if !HELPERS.contains(&(helper.node.as_str(), protocol.node.as_str())) {
+                    let known: Vec<String> = HELPERS.iter().map(|(h, p)| format!("{h}/{p}")).collect();
+                    let fault =
+                        Fault::new(helper.span, format!("there is no helper '{}' for {}", helper.node, protocol.node));
+                    return Err(fault.help(format!("helpers are {}", known.join(", "))));
+                }
+                let family = object_family(key, l3.as_ref())?;
+                self.helpers.push(Helper {
+                    name: name.clone(),
+                    helper: helper.node.as_str().into(),
+                    protocol: number(protocol),
+                    family,
+                });
+                let at = self.helpers.len() as u32 - 1;
+                self.table(key).helpers.insert(name, at);
+            }
+            ObjectKind::Timeout { protocol, l3, policy } => {
+                let states = if protocol.node == "tcp" { TCP_STATES } else { UDP_STATES };
+                let mut seconds = Vec::new();
+                for (state, value) in policy {
+                    let Some((_, sysctl)) = states.iter().find(|(known, _)| *known == state.node) else {
+                        let known: Vec<_> = states.iter().map(|(known, _)| *known).collect();
+                        let fault =
+                            Fault::new(state.span, format!("'{}' is not a state of {}", state.node, protocol.node));
+                        return Err(fault.help(format!("states are {}", known.join(", "))));
+                    };
+                    seconds.push((*sysctl, *value));
+                }
+                let family = object_family(key, l3.as_ref())?;
+                let policy = Arc::new(TimeoutPolicy { name: name.clone(), seconds });
+                self.timeouts.push(((family, number(protocol)), policy));
+                let at = self.timeouts.len() as u32 - 1;
+                self.table(key).timeouts.insert(name, at);
+            }
+            ObjectKind::Expectation { protocol, l3, dport, timeout_ms, size } => {
+                self.expectations.push(Expectation {
+                    name: name.clone(),
+                    protocol: number(protocol),
+                    family: object_family(key, l3.as_ref())?,
+                    dport: *dport,
+                    timeout: Duration::from_millis(*timeout_ms),
+                    size: *size,
+                });
+                let at = self.expectations.len() as u32 - 1;
+                self.table(key).expectations.insert(name, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of an object that a rule names.
+    pub(super) fn object(&self, key: &TableKey, kind: &str, name: &Name) -> Result<u32> {
+        let found = self.tables.get(key).and_then(|table| {
+            let names = match kind {
+                "counter" => &table.counters,
+                "ct helper" => &table.helpers,
+                "ct timeout" => &table.timeouts,
+                _ => &table.expectations,
+            };
+            names.get(&name.node).copied()
+        });
+        match found {
+            Some(at) => Ok(at),
+            None => refuse(name.span, format!("there is no {kind} '{}' in table '{} {}'", name.node, key.0, key.1)),
+        }
+    }
+
+    /// The table; every caller has made sure that it exists.
+    fn table(&mut self, key: &TableKey) -> &mut Table {
+        self.tables.entry(key.clone()).or_default()
+    }
+}
+
+fn number(protocol: &Name) -> Protocol {
+    if protocol.node == "tcp" { Protocol::TCP } else { Protocol::UDP }
+}
+
+/// The family an object is for; none means both.
+fn object_family(key: &TableKey, l3: Option<&Name>) -> Result<Option<Family>> {
+    let table = match key.0 {
+        TableFamily::Ip => Some(Family::Ipv4),
+        TableFamily::Ip6 => Some(Family::Ipv6),
+        TableFamily::Inet => None,
+    };
+    let Some(l3) = l3 else { return Ok(table) };
+    let written = match l3.node.as_str() {
+        "ip" => Some(Family::Ipv4),
+        "ip6" => Some(Family::Ipv6),
+        _ => None,
+    };
+    if table.is_some() && table != written {
+        return refuse(l3.span, format!("a table of family '{}' has no objects for '{}'", key.0, l3.node));
+    }
+    Ok(written)
+}

@@ -1,0 +1,142 @@
+//! A rule compiled: what to load, compare and do, with every name resolved to a number.
+
+use super::RuleId;
+use super::action::{NatFlags, Reject};
+use super::fields::{CtDir, CtKey, FibAddress, FibResult, Header, MetaKey};
+use super::types::Interval;
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Load {
+    Const(u128),
+    Bits {
+        header: Header,
+        offset: u16,
+        bits: u8,
+    },
+    Meta(MetaKey),
+    Ct(CtKey, Option<CtDir>),
+    Fib(FibAddress, FibResult),
+    /// `(value & and) ^ xor`
+    Bitwise {
+        value: Box<Load>,
+        and: u128,
+        xor: u128,
+    },
+    Shl(Box<Load>, u8),
+    Shr(Box<Load>, u8),
+    Map {
+        key: Box<[Load]>,
+        map: u32,
+        field: u8,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compare {
+    Eq,
+    Ne,
+    Lt,
+    Gt,
+    Le,
+    Ge,
+}
+
+/// Whether a lookup or a range wants the value to be inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    Inside,
+    Outside,
+}
+
+/// Where evaluation goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Jump {
+    Accept,
+    Drop,
+    /// On with the next rule.
+    Continue,
+    Return,
+    Jump(u32),
+    Goto(u32),
+}
+
+/// An address or port of a NAT statement.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Operand {
+    Const(Interval),
+    Load(Load),
+    /// Field `field` of what the map gives.
+    Map {
+        key: Box<[Load]>,
+        map: u32,
+        field: u8,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NatOp {
+    pub(crate) kind: super::ast::NatKind,
+    /// The family of the address, if there is one: packets of the other are left alone.
+    pub(crate) family: Option<uct_engine::Family>,
+    pub(crate) address: Option<Operand>,
+    pub(crate) port: Option<Operand>,
+    pub(crate) flags: NatFlags,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Op {
+    Compare {
+        load: Load,
+        op: Compare,
+        value: u128,
+    },
+    Range {
+        load: Load,
+        interval: Interval,
+        want: Want,
+    },
+    Lookup {
+        key: Box<[Load]>,
+        set: u32,
+        want: Want,
+    },
+    Vmap {
+        key: Box<[Load]>,
+        map: u32,
+    },
+    Jump(Jump),
+    Counter(u32),
+    Log(Box<str>),
+    Limit(u32),
+    CtCount(u32),
+    Notrack,
+    Reject(Reject),
+    Nat(Box<NatOp>),
+    SetMark(Load),
+    SetTrace,
+    SetCtMark(Load),
+    SetZone(Option<CtDir>, Load),
+    SetLabel(Load),
+    SetHelper(u32),
+    SetTimeout(u32),
+    SetExpectation(u32),
+    /// `None`: what the route's MTU allows.
+    MaxSeg(Option<u16>),
+}
+
+/// One rule: its operations and the number under which it can be named.
+#[derive(Debug, Clone)]
+pub(crate) struct CompiledRule {
+    pub(crate) id: RuleId,
+    pub(crate) ops: Box<[Op]>,
+}
+
+/// What a map gives for a key.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Data {
+    /// A set gives nothing.
+    None,
+    Values(Box<[Interval]>),
+    Verdict(Jump),
+}

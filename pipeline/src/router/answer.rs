@@ -1,0 +1,108 @@
+//! What a router answers when it stops a packet: ICMP errors, and what a rule's `reject` asks for.
+//!
+//! The answer is one of the router's own packets and takes their way. It carries the connection of the packet that it
+//! answers, in the other direction and as related, also if that connection is not confirmed (and then never will be): so its
+//! quotation is translated back to what the sender knows. (Measured: a traceroute to a forwarded port shows the router with
+//! the public address in its quotation.)
+
+use uct_engine::{Family, Info, Packet, Tracked};
+use uct_nat::rules::Reject;
+
+use super::{Emit, Observer, Origin, Passing, Router, Tracking};
+use crate::defrag::Expired;
+use crate::icmp_error::{self, Addressed, Message};
+use crate::route;
+use crate::topology::Dev;
+
+/// What a packet's sender is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Its time to live is used up.
+    TimeExceeded,
+    /// No route leads to its destination.
+    NoRoute,
+    /// Its link-local source ends at its link.
+    BeyondScope,
+    /// It does not fit, and must not be cut; the MTU in bytes.
+    TooBig(usize),
+    /// What a rule wants.
+    Reject(Reject),
+}
+
+impl Router {
+    /// Sends the answer to a packet that came in, if it may have one.
+    pub(super) fn answer(&self, p: Passing<'_>, answer: Answer, out: &mut impl Emit, observer: &mut impl Observer) {
+        let family = p.packet.family();
+        let mut bytes = Vec::new();
+        let message = match answer {
+            Answer::TimeExceeded => Message::time_exceeded(family),
+            Answer::NoRoute => Message::no_route(family),
+            Answer::BeyondScope => Message::beyond_scope(),
+            Answer::TooBig(mtu) => Message::too_big(family, u32::try_from(mtu).unwrap_or(u32::MAX)),
+            Answer::Reject(Reject::TcpReset) => {
+                if icmp_error::reset(&p.packet, &mut bytes).is_err() {
+                    return;
+                }
+                return self.send_answer(p, bytes, out, observer);
+            }
+            Answer::Reject(Reject::Icmp(code) | Reject::Icmpv6(code) | Reject::Icmpx(code)) => {
+                if icmp_error::check_reject(&p.packet).is_err() {
+                    return;
+                }
+                Message::unreachable(family, code)
+            }
+        };
+        let iif = match p.origin {
+            Origin::Interface(dev) => Some(dev),
+            Origin::Own | Origin::Loopback => None,
+        };
+        if self.build(message, &p.packet, iif, &mut bytes) {
+            self.send_answer(p, bytes, out, observer);
+        }
+    }
+
+    /// An error about a packet, if there may be one and there is an address to send it from.
+    fn build(&self, message: Message, packet: &Packet<'_>, iif: Option<Dev>, bytes: &mut Vec<u8>) -> bool {
+        if icmp_error::check(message, packet, Addressed::default()).is_err() {
+            return false;
+        }
+        let Some(iif) = iif else { return false };
+        let source = self.routes.error_source(iif, packet.src(), packet.dst());
+        if source.is_unspecified() {
+            return false; // an inferred router, which has no address
+        }
+        icmp_error::build(message, packet, source, self.draw(), bytes);
+        true
+    }
+
+    fn send_answer(&self, p: Passing<'_>, mut bytes: Vec<u8>, out: &mut impl Emit, observer: &mut impl Observer) {
+        let len = bytes.len();
+        let Ok(packet) = Packet::parse(&mut bytes, len) else { return };
+        let tracking = match p.tracking {
+            Tracking::Tracked(Tracked { ct, dir, .. }) => {
+                Tracking::Tracked(Tracked { ct, dir: dir.inverse(), info: Info::Related })
+            }
+            Tracking::Before | Tracking::Untracked | Tracking::Invalid => Tracking::Before,
+        };
+        self.stats.answered.count();
+        self.output(Passing { tracking, ..Passing::new(packet, p.at, Origin::Own) }, out, observer);
+    }
+
+    /// A datagram did not become whole in time; its sender is told where Linux tells it.
+    pub(super) fn reassembly_failed(&self, expired: &Expired, out: &mut impl Emit, observer: &mut impl Observer) {
+        let Some(mut first) = expired.first.clone() else { return };
+        let len = first.len();
+        let Ok(packet) = Packet::parse(&mut first, len) else { return };
+        let is_own = matches!(self.routes.output(packet.dst()), route::Answer::Local(_));
+        if expired.family == Family::Ipv4 && !is_own {
+            return;
+        }
+        let message = Message::reassembly_time_exceeded(expired.family);
+        let mut bytes = Vec::new();
+        let iif = self.toward(packet.src());
+        if self.build(message, &packet, iif, &mut bytes) {
+            let origin = iif.map_or(Origin::Own, Origin::Interface);
+            self.send_answer(Passing::new(packet, expired.at, origin), bytes, out, observer);
+        }
+    }
+}

@@ -1,0 +1,540 @@
+//! The packet's way, in the order it happens.
+//!
+//! ```text
+//!   frame ─► link ─► parse ─► defrag ─► PREROUTING ─► route ─┬─► FORWARD ─► POSTROUTING ─► confirm ─► refrag ─► out
+//!                                       raw, track,          │    ttl, mtu    mangle, srcnat
+//!                                       mangle, dstnat       └─► INPUT ─► confirm ─► the router itself
+//!
+//!   the router itself ─► route ─► OUTPUT ─► route again ─► POSTROUTING ─► confirm ─► out (or, by lo, INPUT)
+//!                                 raw, track, mangle, dstnat, filter
+//! ```
+//!
+//! At a hook the chains run in the order of their priorities, and so do the stops that are built in, at the priorities that
+//! Linux gives them: defragmentation −400, tracking −200, NAT of destinations −100, NAT of sources 100, confirmation last.
+//! What a stop decides is told to the [`Observer`]; a packet that is dropped between is never confirmed.
+//!
+//! Errors that a router sends (time exceeded, unreachable, fragmentation needed, a rule's reject) are packets of its own and
+//! take the way of its own packets, from OUTPUT on.
+//!
+//! Sources: netfilter's hook priorities; which check comes before which hook (TTL and MTU before FORWARD, fragmentation after
+//! POSTROUTING) was measured on Linux 6.18.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use uct_engine::{Confirm, Ct, Direction, Engine, Family, Hook, Manip, Packet, Sysctl, Template, Time, Track, Tracked};
+use uct_nat::rules::{IfName, PacketType, Ruleset, Step};
+use uct_nat::{Draw, Here, Mapping, Nat, Pending, Refusal, Seeded};
+
+use crate::defrag::{self, Defrag, Gathered};
+use crate::refrag::{self, Fragmented};
+use crate::route::{self, Hop, Routes};
+use crate::topology::{DEFAULT_MTU, Dev, Topology};
+
+mod answer;
+mod drop;
+mod observe;
+mod own;
+mod rules;
+mod stats;
+
+use answer::Answer;
+pub use drop::{Drop, RuleId};
+pub use observe::{Observer, Silent};
+pub use stats::Stats;
+
+/// How many connections are destroyed between two looks at the clock.
+const EXPIRY_BATCH: usize = 1024;
+
+/// A Linux router: tables, rules and routes, and the way of a packet through them.
+#[derive(Debug)]
+pub struct Router {
+    engine: Arc<Engine>,
+    nat: Nat,
+    rules: Ruleset,
+    topology: Topology,
+    routes: Routes,
+    /// The interfaces' names, as rules compare them.
+    names: Vec<IfName>,
+    lo: IfName,
+    defrag: Mutex<Defrag>,
+    random: Mutex<SmallRng>,
+    stats: Stats,
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It left by an interface.
+    Sent(Dev),
+    /// The router itself got it.
+    Delivered,
+    /// It is a fragment that waits for the rest of its datagram.
+    Held,
+    /// It went no further.
+    Dropped(Drop),
+}
+
+/// A packet on its way out, from its IP header on.
+#[derive(Clone, Copy, Debug)]
+pub struct Emitted<'a> {
+    /// When it leaves.
+    pub at: Time,
+    /// By which interface.
+    pub dev: Dev,
+    /// Whose link address it is sent to.
+    pub next: std::net::IpAddr,
+    /// The packet.
+    pub bytes: &'a [u8],
+    /// Its length on the wire; more than `bytes` if it came from a snapped capture.
+    pub wire_len: usize,
+}
+
+/// Where a router's packets go.
+pub trait Emit {
+    /// A packet leaves by an interface.
+    fn emit(&mut self, packet: Emitted<'_>);
+
+    /// A packet reaches the router itself.
+    fn deliver(&mut self, packet: &[u8], at: Time) {
+        let _ = (packet, at);
+    }
+}
+
+/// A frame's IP packet as it arrives.
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    /// When.
+    pub at: Time,
+    /// By which interface.
+    pub iif: Dev,
+    /// The packet, from its IP header on; link padding may follow.
+    pub bytes: &'a mut [u8],
+    /// How many bytes there were on the wire from the IP header on.
+    pub wire_len: usize,
+}
+
+/// A packet within the router.
+#[derive(Debug)]
+struct Passing<'p> {
+    packet: Packet<'p>,
+    at: Time,
+    origin: Origin,
+    hop: Option<Hop>,
+    packet_type: PacketType,
+    mark: u32,
+    template: Template,
+    tracking: Tracking,
+    /// How it was cut when it came, if it was put together here.
+    fragmented: Option<Fragmented>,
+}
+
+/// Where a packet came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// By an interface.
+    Interface(Dev),
+    /// From the router itself.
+    Own,
+    /// From the router itself, and by lo back to it.
+    Loopback,
+}
+
+/// What is known of a packet's connection.
+#[derive(Debug)]
+enum Tracking {
+    /// Tracking has not been asked.
+    Before,
+    /// It has one.
+    Tracked(Tracked),
+    /// A rule or the tracker said that it needs none.
+    Untracked,
+    /// The tracker said no.
+    Invalid,
+}
+
+/// Why a packet stops, and what its sender is told.
+#[derive(Debug)]
+struct Halt {
+    why: Drop,
+    answer: Option<Answer>,
+}
+
+impl From<Drop> for Halt {
+    fn from(why: Drop) -> Self {
+        Halt { why, answer: None }
+    }
+}
+
+impl<'p> Passing<'p> {
+    fn new(packet: Packet<'p>, at: Time, origin: Origin) -> Self {
+        Passing {
+            packet,
+            at,
+            origin,
+            hop: None,
+            packet_type: PacketType::Host,
+            mark: 0,
+            template: Template::default(),
+            tracking: Tracking::Before,
+            fragmented: None,
+        }
+    }
+}
+
+/// An interface as the connections that borrow its address remember it: Linux counts them from 1.
+fn interface(dev: Dev) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(dev.0.into())
+}
+
+impl Router {
+    /// A router between the topology's interfaces. `seed` is where all that Linux draws at random comes from.
+    pub fn new(engine: Arc<Engine>, rules: Ruleset, topology: Topology, seed: u64) -> Self {
+        Self::with_draw(engine, rules, topology, seed, Seeded::new(seed))
+    }
+
+    /// The same, but the ports that NAT draws come from `draw`: a harness gives it those that a kernel drew.
+    pub fn with_draw(
+        engine: Arc<Engine>,
+        rules: Ruleset,
+        topology: Topology,
+        seed: u64,
+        draw: impl Draw + Send + 'static,
+    ) -> Self {
+        let routes = Routes::new(&topology);
+        let mut defrag = defrag::Settings::default();
+        defrag.nf_conntrack_frag6_timeout = engine.settings().seconds(Sysctl::Frag6Timeout);
+        defrag.nf_conntrack_frag6_high_thresh = engine.settings().get(Sysctl::Frag6HighThresh) as usize;
+        Router {
+            engine,
+            nat: Nat::new(draw),
+            rules,
+            names: topology.interfaces.iter().map(|i| IfName::new(&i.name)).collect(),
+            lo: IfName::new("lo"),
+            topology,
+            routes,
+            defrag: Mutex::new(Defrag::new(defrag)),
+            random: Mutex::new(SmallRng::seed_from_u64(seed)),
+            stats: Stats::default(),
+        }
+    }
+
+    /// The connection tracker.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &Ruleset {
+        &self.rules
+    }
+
+    /// Puts other rules in force. What was decided about connections stays decided.
+    pub fn set_rules(&mut self, rules: Ruleset) {
+        self.rules = rules;
+    }
+
+    /// The router's surroundings.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The interface by which an address is reached.
+    pub fn toward(&self, address: IpAddr) -> Option<Dev> {
+        match self.routes.output(address) {
+            route::Answer::Forward(hop) => Some(hop.dev),
+            _ => None,
+        }
+    }
+
+    /// Lets time pass until `now`: connections and incomplete datagrams that ran out are gone, each at its own time.
+    pub fn pass_time(&self, now: Time, out: &mut impl Emit, observer: &mut impl Observer) {
+        while self.engine.expire(now, EXPIRY_BATCH) == EXPIRY_BATCH {}
+        self.nat.forget_gone(&self.engine);
+        loop {
+            let expired = self.defrag.lock().expire(now);
+            let Some(expired) = expired else { break };
+            self.stats.fragments_lost.add(expired.fragments.into());
+            self.reassembly_failed(&expired, out, observer);
+        }
+    }
+
+    /// The MTU of an interface, in bytes.
+    fn mtu(&self, dev: Dev) -> usize {
+        self.topology.interface(dev).map_or(DEFAULT_MTU, |i| i.mtu) as usize
+    }
+
+    /// 32 random bits, for what Linux draws at random in headers.
+    fn draw(&self) -> u32 {
+        self.random.lock().random()
+    }
+
+    /// The way of a packet that arrives: stops 2 to 8, in strict order.
+    pub fn receive(&self, arrival: Arrival<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Fate {
+        self.stats.received.count();
+        let fate = match self.gather(arrival, out, observer) {
+            Ok(fate) => fate,
+            Err(why) => return self.refuse(why, observer),
+        };
+        self.stats.count(&fate);
+        fate
+    }
+
+    /// A packet that goes no further than its arrival.
+    pub fn refuse(&self, why: Drop, observer: &mut impl Observer) -> Fate {
+        observer.dropped(&why);
+        let fate = Fate::Dropped(why);
+        self.stats.count(&fate);
+        fate
+    }
+
+    /// Stops 2 and 3: parse, and put fragments together.
+    fn gather(&self, arrival: Arrival<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Drop> {
+        let Arrival { at, iif, bytes, wire_len } = arrival;
+        let packet = Packet::parse(bytes, wire_len).map_err(Drop::Malformed)?;
+        if packet.is_truncated() {
+            self.stats.truncated.count();
+        }
+        if let Some(why) = Routes::refuse_early(packet.src(), packet.dst()) {
+            return Err(Drop::Route(why));
+        }
+        if packet.fragment().is_none() {
+            return Ok(self.pass(Passing::new(packet, at, Origin::Interface(iif)), out, observer));
+        }
+        match self.defrag.lock().gather(at, &packet) {
+            Gathered::AsIs { lost } => {
+                self.stats.fragments_lost.add(lost.into());
+                Ok(self.pass(Passing::new(packet, at, Origin::Interface(iif)), out, observer))
+            }
+            Gathered::Held { lost } => {
+                self.stats.fragments_lost.add(lost.into());
+                Ok(Fate::Held)
+            }
+            Gathered::Dropped(drop) => {
+                self.stats.fragments_lost.add(drop.lost.into());
+                Err(Drop::Fragment(drop.why))
+            }
+            Gathered::Whole(datagram) => {
+                let defrag::Datagram { mut bytes, wire_len, fragmented, .. } = *datagram;
+                let whole = Packet::parse(&mut bytes, wire_len).map_err(Drop::Malformed)?;
+                let passing =
+                    Passing { fragmented: Some(fragmented), ..Passing::new(whole, at, Origin::Interface(iif)) };
+                Ok(self.pass(passing, out, observer))
+            }
+        }
+    }
+
+    /// Stops 4 to 8; an answer that a drop calls for is sent from here.
+    fn pass(&self, mut p: Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Fate {
+        match self.route(&mut p, out, observer) {
+            Ok(fate) => fate,
+            Err(Halt { why, answer }) => {
+                observer.dropped(&why);
+                if let Some(answer) = answer {
+                    self.answer(p, answer, out, observer);
+                }
+                Fate::Dropped(why)
+            }
+        }
+    }
+
+    /// Prerouting, then where the packet goes from there.
+    fn route(&self, p: &mut Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Halt> {
+        self.traverse(p, Hook::Prerouting, observer)?;
+        let answer = match p.origin {
+            Origin::Interface(iif) => self.routes.input(iif, p.packet.src(), p.packet.dst()),
+            Origin::Own | Origin::Loopback => self.routes.output(p.packet.dst()),
+        };
+        observer.routed(&answer);
+        match answer {
+            route::Answer::Forward(hop) => self.forward(p, hop, out, observer),
+            route::Answer::Local(_) => self.input(p, out, observer),
+            route::Answer::NoRoute => Err(Halt { why: Drop::NoRoute, answer: Some(Answer::NoRoute) }),
+            route::Answer::Refused(why) => {
+                let answer = (why == route::Refusal::BeyondScope).then_some(Answer::BeyondScope);
+                Err(Halt { why: Drop::Route(why), answer })
+            }
+        }
+    }
+
+    /// From one interface to another.
+    fn forward(
+        &self,
+        p: &mut Passing<'_>,
+        hop: Hop,
+        out: &mut impl Emit,
+        observer: &mut impl Observer,
+    ) -> Result<Fate, Halt> {
+        p.hop = Some(hop);
+        if p.packet.ttl() <= 1 {
+            return Err(Halt { why: Drop::TimeExceeded, answer: Some(Answer::TimeExceeded) });
+        }
+        let mtu = self.mtu(hop.dev);
+        refrag::check(p.packet.bytes(), p.packet.wire_len(), p.fragmented.as_ref(), mtu)
+            .map_err(|too_big| Halt { why: Drop::TooBig, answer: Some(Answer::TooBig(too_big.mtu)) })?;
+        p.packet.decrement_ttl();
+        self.traverse(p, Hook::Forward, observer)?;
+        self.leave(p, hop, out, observer)
+    }
+
+    /// Postrouting and out; on the way the packet's connection is confirmed.
+    fn leave(
+        &self,
+        p: &mut Passing<'_>,
+        hop: Hop,
+        out: &mut impl Emit,
+        observer: &mut impl Observer,
+    ) -> Result<Fate, Halt> {
+        p.hop = Some(hop);
+        self.traverse(p, Hook::Postrouting, observer)?;
+        self.send(p, hop, out, observer)?;
+        Ok(Fate::Sent(hop.dev))
+    }
+
+    /// To the router itself; on the way the packet's connection is confirmed.
+    fn input(&self, p: &mut Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Halt> {
+        self.traverse(p, Hook::Input, observer)?;
+        out.deliver(p.packet.bytes(), p.at);
+        Ok(Fate::Delivered)
+    }
+
+    /// What happens at a hook, in the order of priorities.
+    fn traverse(&self, p: &mut Passing<'_>, hook: Hook, observer: &mut impl Observer) -> Result<(), Halt> {
+        for step in self.rules.steps(p.packet.family(), hook) {
+            match *step {
+                Step::Defrag => {} // done on arrival, before anything else; the router's own packets are whole
+                Step::Track => self.track(p, hook, observer)?,
+                Step::Filter(chain) => self.filter(p, hook, chain, observer)?,
+                Step::Nat => self.translate(p, hook, observer)?,
+                Step::Confirm => self.confirm(p)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Stop 4.
+    fn track(&self, p: &mut Passing<'_>, hook: Hook, observer: &mut impl Observer) -> Result<(), Halt> {
+        if !matches!(p.tracking, Tracking::Before) {
+            return Ok(()); // a rule said notrack, or it carries the connection of the packet that it answers
+        }
+        p.tracking = match self.engine.track(&p.packet, hook, &p.template, p.at, observer) {
+            Track::Tracked(tracked) => {
+                if observer.is_listening() {
+                    observer.tracked(&tracked.ct.entry(p.at), tracked.dir, tracked.info);
+                }
+                Tracking::Tracked(tracked)
+            }
+            Track::Untracked => Tracking::Untracked,
+            Track::Invalid(why) => {
+                observer.invalid(why);
+                Tracking::Invalid
+            }
+            Track::TableFull => return Err(Drop::TableFull.into()),
+        };
+        Ok(())
+    }
+
+    /// Stops 5 and 7: the decision about one end of a new connection, and the rewriting of every packet.
+    fn translate(&self, p: &mut Passing<'_>, hook: Hook, observer: &mut impl Observer) -> Result<(), Halt> {
+        let (Some(manip), Tracking::Tracked(tracked)) = (Manip::at(hook), &p.tracking) else { return Ok(()) };
+        let pending = uct_nat::pending(&tracked.ct, tracked.info, manip);
+        if pending != Pending::Nothing {
+            let mapping = self.decide(p, hook, observer)?;
+            let here = self.here(p, hook, &mapping);
+            if let (Pending::Decision, Tracking::Tracked(tracked)) = (pending, &mut p.tracking)
+                && let Some(unconfirmed) = tracked.ct.unconfirmed()
+            {
+                let decision = self.nat.setup(&self.engine, unconfirmed, manip, &mapping, &here, p.at);
+                match decision {
+                    Ok(Some(decision)) => observer.mapped(&decision),
+                    Ok(None) => {}
+                    Err(_) => return Err(Drop::NoAddress.into()),
+                }
+            }
+        }
+        let Tracking::Tracked(tracked) = &p.tracking else { return Ok(()) };
+        let out = p.hop.map(|hop| interface(hop.dev));
+        match uct_nat::translate(&mut p.packet, &tracked.ct, tracked.dir, tracked.info, hook, out) {
+            Ok(rewrite) => {
+                observer.rewritten(hook, &rewrite);
+                Ok(())
+            }
+            Err(why) => {
+                if let (Refusal::InterfaceChanged, Ct::Confirmed(conn)) = (why, &tracked.ct) {
+                    self.engine.destroy(conn, p.at, None);
+                }
+                Err(Drop::Nat(why).into())
+            }
+        }
+    }
+
+    /// The addresses that masquerade and redirect borrow.
+    fn here(&self, p: &Passing<'_>, hook: Hook, mapping: &Mapping) -> Here {
+        match (mapping, p.hop, p.origin) {
+            (Mapping::Masquerade { .. }, Some(hop), _) => {
+                Here { address: self.routes.masquerade(hop, p.packet.dst()), interface: Some(interface(hop.dev)) }
+            }
+            (Mapping::Redirect { .. }, ..) if hook == Hook::Output => {
+                let address = match p.packet.family() {
+                    Family::Ipv4 => std::net::Ipv4Addr::LOCALHOST.into(),
+                    Family::Ipv6 => std::net::Ipv6Addr::LOCALHOST.into(),
+                };
+                Here { address: Some(address), interface: None }
+            }
+            (Mapping::Redirect { .. }, _, Origin::Interface(iif)) => {
+                Here { address: self.routes.primary(iif, p.packet.dst()), interface: None }
+            }
+            _ => Here::default(),
+        }
+    }
+
+    /// Stop 8, first half: a new connection enters the table, and what happened to it is told.
+    fn confirm(&self, p: &mut Passing<'_>) -> Result<(), Halt> {
+        let Tracking::Tracked(Tracked { ct, dir, info }) = std::mem::replace(&mut p.tracking, Tracking::Untracked)
+        else {
+            return Ok(());
+        };
+        if matches!(ct, Ct::Unconfirmed(_)) && dir == Direction::Reply {
+            return Ok(()); // an answer to a packet that was refused: its connection never was
+        }
+        let conn = match self.engine.confirm(ct, p.at) {
+            Confirm::Known(conn) | Confirm::Merged(conn) => conn,
+            Confirm::Inserted(conn) => {
+                self.nat.confirmed(&conn);
+                conn
+            }
+            Confirm::Clash(_) => return Err(Drop::Clash.into()),
+        };
+        p.tracking = Tracking::Tracked(Tracked { ct: Ct::Confirmed(conn), dir, info });
+        Ok(())
+    }
+
+    /// Stop 8, second half: out, cut as it came or as the link demands.
+    fn send(&self, p: &Passing<'_>, hop: Hop, out: &mut impl Emit, observer: &mut impl Observer) -> Result<(), Halt> {
+        let (bytes, wire_len, mtu) = (p.packet.bytes(), p.packet.wire_len(), self.mtu(hop.dev));
+        let mut emit = |bytes: &[u8], wire_len: usize| {
+            let emitted = Emitted { at: p.at, dev: hop.dev, next: hop.next, bytes, wire_len };
+            self.stats.sent.count();
+            observer.sent(&emitted);
+            out.emit(emitted);
+        };
+        if p.fragmented.is_none() && wire_len <= mtu {
+            emit(bytes, wire_len);
+            return Ok(());
+        }
+        let identification = || self.draw();
+        match refrag::cut(bytes, wire_len, p.fragmented.as_ref(), mtu, identification, emit) {
+            Ok(_) => Ok(()),
+            Err(too_big) => Err(Halt { why: Drop::TooBig, answer: Some(Answer::TooBig(too_big.mtu)) }),
+        }
+    }
+}

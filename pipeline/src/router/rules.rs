@@ -1,0 +1,172 @@
+//! Asking the rules: what they see of a packet, and what becomes of it when they have spoken.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use uct_engine::{Family, Hook};
+use uct_nat::rules::{
+    self, Action, AddressChoice, AddressType, ChainId, Context, Decision, Fib, IfName, NatVerdict, PortChoice,
+    Reachable, Verdict,
+};
+use uct_nat::{Addresses, Flags, Mapping, Ports, Range};
+
+use super::answer::Answer;
+use super::{Drop, Halt, Observer, Origin, Passing, Router, Tracking};
+use crate::route::{self, Delivery};
+use crate::topology::Dev;
+
+impl Router {
+    /// Asks one filter chain.
+    pub(super) fn filter(
+        &self,
+        p: &mut Passing<'_>,
+        hook: Hook,
+        chain: ChainId,
+        observer: &mut impl Observer,
+    ) -> Result<(), Halt> {
+        let verdict = self.ask(p, hook, |rules, cx| rules.filter(chain, cx, observer));
+        match verdict.decision {
+            Decision::Accept => Ok(()),
+            _ => Err(halt(&verdict, p.packet.family())),
+        }
+    }
+
+    /// Asks the NAT chains of a hook about a new connection.
+    pub(super) fn decide(
+        &self,
+        p: &mut Passing<'_>,
+        hook: Hook,
+        observer: &mut impl Observer,
+    ) -> Result<Mapping, Halt> {
+        match self.ask(p, hook, |rules, cx| rules.nat(hook, cx, observer)) {
+            NatVerdict::None => Ok(Mapping::Null),
+            NatVerdict::Act(action, rule) => {
+                observer.mapping(hook, rule, &action);
+                Ok(mapping(&action))
+            }
+            NatVerdict::Refused(verdict) => Err(halt(&verdict, p.packet.family())),
+        }
+    }
+
+    /// Shows the rules a packet, and takes over what they changed of it.
+    fn ask<T>(
+        &self,
+        p: &mut Passing<'_>,
+        hook: Hook,
+        question: impl FnOnce(&rules::Ruleset, &mut Context<'_>) -> T,
+    ) -> T {
+        let iif = match p.origin {
+            Origin::Interface(dev) => Some(self.name(dev)),
+            Origin::Loopback => Some(self.lo),
+            Origin::Own => None,
+        };
+        let tracking = match &p.tracking {
+            Tracking::Before => rules::Tracking::Before,
+            Tracking::Untracked => rules::Tracking::Untracked,
+            Tracking::Invalid => rules::Tracking::Invalid,
+            Tracking::Tracked(t) => rules::Tracking::Tracked { ct: &t.ct, dir: t.dir, info: t.info },
+        };
+        let mut cx = Context {
+            packet: &p.packet,
+            hook,
+            iif,
+            oif: match hook {
+                Hook::Prerouting | Hook::Input => None,
+                _ => Some(p.hop.map_or(self.lo, |hop| self.name(hop.dev))),
+            },
+            packet_type: p.packet_type,
+            mark: p.mark,
+            tracking,
+            template: p.template,
+            max_seg: None,
+            expectation: None,
+            now: p.at,
+            fib: self,
+            engine: &self.engine,
+        };
+        let answer = question(&self.rules, &mut cx);
+        let (mark, template, was_tracked) = (cx.mark, cx.template, matches!(cx.tracking, rules::Tracking::Untracked));
+        p.mark = mark;
+        p.template = template;
+        if was_tracked && matches!(p.tracking, Tracking::Before) {
+            p.tracking = Tracking::Untracked; // notrack
+        }
+        answer
+    }
+
+    fn name(&self, dev: Dev) -> IfName {
+        self.names.get(dev.index()).copied().unwrap_or_default()
+    }
+}
+
+fn halt(verdict: &Verdict, family: Family) -> Halt {
+    match verdict.decision {
+        Decision::Reject(with) => {
+            Halt { why: Drop::Reject(verdict.rule), answer: Some(Answer::Reject(with.for_family(family))) }
+        }
+        _ => Drop::Rule(verdict.rule).into(),
+    }
+}
+
+/// A rule's statement as NAT takes it.
+fn mapping(action: &Action) -> Mapping {
+    let asked = action.range();
+    let ports = asked.ports.map(|(first, last)| Ports::between(first, last));
+    let mut flags = match asked.flags.ports {
+        PortChoice::Keep => Flags::empty(),
+        PortChoice::Random => Flags::RANDOM,
+        PortChoice::FullyRandom => Flags::FULLY_RANDOM,
+    };
+    flags.set(Flags::PERSISTENT, asked.flags.addresses == AddressChoice::Persistent);
+    let addresses = match asked.addresses {
+        None => Addresses::Keep,
+        Some((first, last)) if asked.flags.addresses == AddressChoice::Prefix => {
+            Addresses::Prefix(network(first, last))
+        }
+        Some((first, last)) => Addresses::Within { first, last },
+    };
+    let range = Range { addresses, ports, flags };
+    match action {
+        Action::Snat(_) => Mapping::Snat(range),
+        Action::Dnat(_) => Mapping::Dnat(range),
+        Action::Masquerade(_) => Mapping::Masquerade { ports, flags },
+        Action::Redirect(_) => Mapping::Redirect { ports, flags },
+    }
+}
+
+/// The network whose first and last address these are.
+fn network(first: IpAddr, last: IpAddr) -> IpNet {
+    match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            let len = (u32::from(first) ^ u32::from(last)).leading_zeros() as u8;
+            Ipv4Net::new(first, len).map_or(IpNet::from(IpAddr::V4(first)), IpNet::V4)
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            let len = (u128::from(first) ^ u128::from(last)).leading_zeros() as u8;
+            Ipv6Net::new(first, len).map_or(IpNet::from(IpAddr::V6(first)), IpNet::V6)
+        }
+        _ => IpNet::from(first),
+    }
+}
+
+/// What `fib` asks.
+impl Fib for Router {
+    fn address_type(&self, address: IpAddr) -> AddressType {
+        match self.routes.output(address) {
+            route::Answer::Local(Delivery::Unicast) => AddressType::Local,
+            route::Answer::Local(Delivery::Broadcast) => AddressType::Broadcast,
+            route::Answer::Local(Delivery::Multicast) => AddressType::Multicast,
+            route::Answer::Forward(_) if address.is_multicast() => AddressType::Multicast,
+            route::Answer::Forward(_) => AddressType::Unicast,
+            route::Answer::NoRoute => AddressType::Unreachable,
+            route::Answer::Refused(_) => AddressType::Unspec,
+        }
+    }
+
+    fn reachable(&self, address: IpAddr, device: Option<IfName>) -> Reachable {
+        match self.routes.output(address) {
+            route::Answer::Forward(hop) if device.is_none_or(|d| d == self.name(hop.dev)) => Reachable::Yes,
+            _ => Reachable::No,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Random scenarios that look at what comes out before they go on.
+//!
+//! ```text
+//!   seed ─► Player ── step ──► kernel ── Observed ──┐
+//!             ▲                                     │   the next packet may answer it
+//!             └─────────────────────────────────────┘
+//! ```
+//!
+//! A player belongs to an area; the area says which traffic, which settings and which rules. The same seed gives the
+//! same scenario as long as the kernel draws no random port; a stored scenario is data and does not need its seed.
+
+mod fragments;
+mod icmp;
+mod random;
+mod rules;
+mod sctp;
+mod settings;
+mod tcp;
+mod udp;
+pub mod world;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+pub use self::random::Random;
+use self::world::{Family, INSIDE, MIDDLE, OUTSIDE, Origin, Seen, Shot, World};
+use crate::observed::Observed;
+use crate::packet::build::{mend_ipv4, proto};
+use crate::scenario::{Setup, Step};
+
+/// A source of packets.
+pub trait Traffic {
+    /// The next packet.
+    fn shoot(&mut self, random: &mut Random, world: &World) -> Option<Shot>;
+
+    /// What came out after the last packet, whosever it was.
+    fn notice(&mut self, seen: &[Seen]);
+}
+
+/// What a run is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Area {
+    /// The TCP state machine.
+    Tcp,
+    /// UDP, UDP-Lite, GRE and protocols without ports.
+    Udp,
+    /// ICMP queries and errors about all other traffic.
+    Icmp,
+    /// Translation of everything.
+    Nat,
+    /// Fragments, with and without translation.
+    Frag,
+    /// The SCTP state machine.
+    Sctp,
+    /// All of it at once, with rules that drop, mark, zone and do not track.
+    Mixed,
+}
+
+impl Area {
+    /// All of them.
+    pub const ALL: [Area; 7] = [Area::Tcp, Area::Udp, Area::Icmp, Area::Nat, Area::Frag, Area::Sctp, Area::Mixed];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Area::Tcp => "tcp",
+            Area::Udp => "udp",
+            Area::Icmp => "icmp",
+            Area::Nat => "nat",
+            Area::Frag => "frag",
+            Area::Sctp => "sctp",
+            Area::Mixed => "mixed",
+        }
+    }
+}
+
+impl FromStr for Area {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Area, String> {
+        let found = Area::ALL.into_iter().find(|area| area.name() == text);
+        found.ok_or_else(|| format!("no area {text}; there are {}", Area::ALL.map(Area::name).join(", ")))
+    }
+}
+
+/// How much of uct the scenario may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Tracking alone: every packet is forwarded, no rule decides anything.
+    Engine,
+    /// The whole path.
+    Path,
+}
+
+/// Makes one scenario, step by step.
+pub struct Player {
+    random: Random,
+    world: World,
+    area: Area,
+    scope: Scope,
+    setup: Setup,
+    traffic: Vec<(u32, Box<dyn Traffic>)>,
+    waiting: VecDeque<Shot>,
+    left: usize,
+}
+
+impl Player {
+    /// A player of `area`, grown from `seed`.
+    #[must_use]
+    pub fn new(area: Area, scope: Scope, seed: u64) -> Player {
+        let mut random = Random::new(seed);
+        let world = World::new();
+        let setup = Setup {
+            sysctls: settings::draw(&mut random),
+            rules: rules::draw(&mut random, area, scope),
+            topology: world.topology.clone(),
+        };
+        let traffic = traffic(&mut random, area);
+        let left = 15 + random.below(40);
+        Player { random, world, area, scope, setup, traffic, waiting: VecDeque::new(), left }
+    }
+
+    /// What holds before the first step.
+    #[must_use]
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// The next step, until the scenario is over.
+    pub fn next_step(&mut self) -> Option<Step> {
+        if let Some(shot) = self.waiting.pop_front() {
+            return Some(self.world.send(&shot));
+        }
+        self.left = self.left.checked_sub(1)?;
+        if self.random.chance(4) {
+            return Some(Step::Advance { seconds: settings::draw_seconds(&mut self.random, self.area) });
+        }
+        if self.scope == Scope::Path && self.area == Area::Mixed && self.random.chance(1) {
+            return Some(Step::Rules { text: rules::draw(&mut self.random, self.area, self.scope) });
+        }
+        let weights: Vec<u32> = self.traffic.iter().map(|(weight, _)| *weight).collect();
+        let index = self.random.weighted(&weights);
+        let mut shot = self.traffic[index].1.shoot(&mut self.random, &self.world)?;
+        while shot.from == Origin::Router && shot.packet.len() > 1500 {
+            // The raw socket would refuse it.
+            shot = self.traffic[index].1.shoot(&mut self.random, &self.world)?;
+        }
+        self.vary(&mut shot.packet);
+        if self.area == Area::Frag || (self.area == Area::Mixed && self.random.chance(5)) {
+            self.waiting.extend(fragments::cut(&mut self.random, &shot));
+            let first = self.waiting.pop_front()?;
+            return Some(self.world.send(&first));
+        }
+        Some(self.world.send(&shot))
+    }
+
+    /// Looks at what the last step did.
+    pub fn notice(&mut self, observed: &Observed) {
+        let seen = self.world.notice(observed);
+        for (_, traffic) in &mut self.traffic {
+            traffic.notice(&seen);
+        }
+    }
+
+    /// Small oddities of IP that any packet may have.
+    fn vary(&mut self, packet: &mut Vec<u8>) {
+        let version = packet.first().map_or(0, |byte| byte >> 4);
+        if self.scope == Scope::Path && self.random.chance(1) {
+            let ttl = self.random.below(3) as u8;
+            match version {
+                4 => {
+                    packet[8] = ttl;
+                    mend_ipv4(packet);
+                }
+                _ => packet[7] = ttl,
+            }
+        }
+    }
+}
+
+fn traffic(random: &mut Random, area: Area) -> Vec<(u32, Box<dyn Traffic>)> {
+    use icmp::IcmpTraffic;
+    use sctp::SctpTraffic;
+    use tcp::TcpTraffic;
+    use udp::DatagramTraffic;
+    let odd = *random.pick(&[0, 10, 25, 50]);
+    let all = [proto::UDP, proto::UDP, proto::UDPLITE, proto::GRE, proto::ESP, 33, 253];
+    match area {
+        Area::Tcp => vec![(95, Box::new(TcpTraffic::new(odd))), (5, Box::new(IcmpTraffic::new(100)))],
+        Area::Udp => vec![(95, Box::new(DatagramTraffic::new(&all))), (5, Box::new(IcmpTraffic::new(100)))],
+        Area::Icmp => vec![
+            (50, Box::new(IcmpTraffic::new(65))),
+            (20, Box::new(TcpTraffic::new(10))),
+            (20, Box::new(DatagramTraffic::new(&all))),
+            (0, Box::new(SctpTraffic::new(10))),
+        ],
+        Area::Sctp => vec![(95, Box::new(SctpTraffic::new(odd))), (5, Box::new(IcmpTraffic::new(100)))],
+        Area::Frag => vec![
+            (60, Box::new(DatagramTraffic::new(&all))),
+            (20, Box::new(IcmpTraffic::new(10))),
+            (20, Box::new(TcpTraffic::new(5))),
+        ],
+        Area::Nat => vec![
+            (40, Box::new(TcpTraffic::new(5))),
+            (35, Box::new(DatagramTraffic::new(&all))),
+            (15, Box::new(IcmpTraffic::new(50))),
+            (10, Box::new(SctpTraffic::new(5))),
+        ],
+        Area::Mixed => vec![
+            (35, Box::new(TcpTraffic::new(odd))),
+            (30, Box::new(DatagramTraffic::new(&all))),
+            (20, Box::new(IcmpTraffic::new(50))),
+            (15, Box::new(SctpTraffic::new(odd))),
+        ],
+    }
+}
+
+/// Two ends of a new conversation: where it starts, from which address and port, and to which.
+fn endpoints(
+    random: &mut Random,
+    world: &World,
+    sports: &[u16],
+    dports: &[u16],
+) -> (Origin, (IpAddr, u16), (IpAddr, u16)) {
+    let family = if random.chance(65) { Family::V4 } else { Family::V6 };
+    let (inside, outside, middle) = (*random.pick(&INSIDE), *random.pick(&OUTSIDE), *random.pick(&MIDDLE));
+    let address = |number: usize| world.hosts[number].address(family);
+    let router = |iface| world.router_address(iface, family);
+    let (from, src, dst) = match random.below(100) {
+        0..55 => (Origin::Host(inside), address(inside), address(outside)),
+        55..67 => (Origin::Host(outside), address(outside), router("wan0")),
+        67..72 => (Origin::Host(outside), address(outside), address(middle)),
+        72..77 => (Origin::Host(inside), address(inside), address(middle)),
+        77..81 => (Origin::Host(inside), address(inside), router("wan0")),
+        81..84 => (Origin::Host(inside), address(inside), router("lan0")),
+        84..88 => (Origin::Host(middle), address(middle), address(outside)),
+        88..92 => (Origin::Host(outside), address(outside), address(inside)),
+        92..97 => (Origin::Router, router("wan0"), address(outside)),
+        _ => (Origin::Router, router("lan0"), address(inside)),
+    };
+    (from, (src, *random.pick(sports)), (dst, *random.pick(dports)))
+}
+
+/// Cuts an IP packet to `keep` bytes and makes its length field say so.
+fn cut(packet: &mut Vec<u8>, keep: usize) {
+    packet.truncate(keep);
+    match packet.first().map(|byte| byte >> 4) {
+        Some(4) => {
+            let length = packet.len() as u16;
+            packet[2..4].copy_from_slice(&length.to_be_bytes());
+            mend_ipv4(packet);
+        }
+        Some(6) => {
+            let length = packet.len().saturating_sub(40) as u16;
+            packet[4..6].copy_from_slice(&length.to_be_bytes());
+        }
+        _ => {}
+    }
+}

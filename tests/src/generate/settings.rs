@@ -1,0 +1,72 @@
+//! Settings and lengths of time that scenarios are played with.
+
+use super::Area;
+use super::random::Random;
+
+const SWITCHES: [(&str, &[&str]); 8] = [
+    ("nf_conntrack_tcp_loose", &["0", "1"]),
+    ("nf_conntrack_tcp_be_liberal", &["0", "1"]),
+    ("nf_conntrack_tcp_ignore_invalid_rst", &["0", "1"]),
+    ("nf_conntrack_tcp_max_retrans", &["0", "1", "2", "3"]),
+    ("nf_conntrack_checksum", &["0", "1"]),
+    ("nf_conntrack_timestamp", &["0", "1"]),
+    ("nf_conntrack_acct", &["0", "1"]),
+    ("nf_conntrack_events", &["0", "1", "2"]),
+];
+
+const TIMEOUTS: [&str; 19] = [
+    "nf_conntrack_tcp_timeout_syn_sent",
+    "nf_conntrack_tcp_timeout_syn_recv",
+    "nf_conntrack_tcp_timeout_established",
+    "nf_conntrack_tcp_timeout_fin_wait",
+    "nf_conntrack_tcp_timeout_close_wait",
+    "nf_conntrack_tcp_timeout_last_ack",
+    "nf_conntrack_tcp_timeout_time_wait",
+    "nf_conntrack_tcp_timeout_close",
+    "nf_conntrack_tcp_timeout_max_retrans",
+    "nf_conntrack_tcp_timeout_unacknowledged",
+    "nf_conntrack_udp_timeout",
+    "nf_conntrack_udp_timeout_stream",
+    "nf_conntrack_icmp_timeout",
+    "nf_conntrack_icmpv6_timeout",
+    "nf_conntrack_generic_timeout",
+    "nf_conntrack_gre_timeout",
+    "nf_conntrack_gre_timeout_stream",
+    "nf_conntrack_sctp_timeout_established",
+    "nf_conntrack_sctp_timeout_heartbeat_sent",
+];
+
+/// Settings that differ from the defaults. Accounting is mostly on, because it is one more thing to compare.
+pub(crate) fn draw(random: &mut Random) -> Vec<(String, String)> {
+    let mut settings = Vec::new();
+    let mut set = |name: &str, value: String| settings.push((format!("netfilter.{name}"), value));
+    if random.chance(80) {
+        set("nf_conntrack_acct", "1".into());
+    }
+    if random.chance(35) {
+        for _ in 0..random.between(1, 2) {
+            // Switching events off makes the kernel side slow; it is worth it only now and then.
+            let switches = if random.chance(5) { 8 } else { 7 };
+            let (name, values) = SWITCHES[random.below(switches)];
+            set(name, (*random.pick(values)).into());
+        }
+    }
+    if random.chance(20) {
+        for _ in 0..random.between(1, 4) {
+            set(random.pick::<&str>(&TIMEOUTS), random.between(5, 500).to_string());
+        }
+    }
+    settings
+}
+
+/// How long nothing happens: around the timeouts that matter to the area.
+pub(crate) fn draw_seconds(random: &mut Random, area: Area) -> u32 {
+    let timeout = *match area {
+        Area::Tcp | Area::Nat | Area::Mixed | Area::Icmp => random.pick(&[2, 10, 30, 60, 120, 300, 432_000]),
+        Area::Udp => random.pick(&[2, 2, 5, 30, 30, 120, 180, 600]),
+        Area::Sctp => random.pick(&[2, 3, 3, 10, 30, 210]),
+        // Half-gathered datagrams live 30 or 60 seconds: surely not yet, or surely not any more.
+        Area::Frag => return *random.pick(&[1, 2, 3, 61, 121]),
+    };
+    random.between(timeout - 1, timeout + 1)
+}

@@ -1,0 +1,8 @@
+//! Packets as the scenarios build, alter and describe them.
+
+pub mod build;
+mod describe;
+mod mask;
+
+pub use describe::{describe, is_fragment};
+pub use mask::mask;
