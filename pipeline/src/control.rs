@@ -23,4 +23,4 @@ mod server;
 mod session;
 mod translate;
 
-pub use server::{Clock, Options, RealClock, Server};
+pub use server::{Clock, Options, Others, RealClock, Server};

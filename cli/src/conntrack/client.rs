@@ -142,7 +142,7 @@ fn reason(error: &io::Error) -> String {
 }
 
 /// The entries of a reply, and the server's clock.
-pub fn entries(reply: &Reply) -> impl Iterator<Item = (Entry, Time)> {
+pub(super) fn entries(reply: &Reply) -> impl Iterator<Item = (Entry, Time)> {
     let now = Time::from_nanos(reply.now_ns.unwrap_or(0));
     let flats = reply.entries.as_deref().unwrap_or_default();
     // What we cannot read we cannot show; a newer server may know states that we do not.

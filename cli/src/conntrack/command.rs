@@ -23,20 +23,20 @@ mod load;
 mod tables;
 mod update;
 
-pub use load::{load, read};
+pub(super) use load::{load, read};
 
 /// What a command needs to run.
-pub struct Shell<'a> {
+pub(super) struct Shell<'a> {
     /// The router.
-    pub connection: &'a mut Connection,
+    pub(super) connection: &'a mut Connection,
     /// Names of labels.
-    pub labels: Option<&'a LabelMap>,
+    pub(super) labels: Option<&'a LabelMap>,
     /// Where entries go.
-    pub out: &'a mut dyn Write,
+    pub(super) out: &'a mut dyn Write,
 }
 
 /// Does what was asked. Answers the summary line that belongs on stderr.
-pub fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<Option<String>, Problem> {
+pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<Option<String>, Problem> {
     match parsed.command {
         Command::List => list::run(parsed, shell).map(Some),
         Command::Get => get::run(parsed, shell).map(Some),

@@ -67,7 +67,7 @@ Of both:
 ";
 
 /// The help, with a protocol's options if one is named.
-pub fn text(protocol: Option<Protocol>) -> String {
+pub(super) fn text(protocol: Option<Protocol>) -> String {
     let mut text = TEXT.to_owned();
     let Some(protocol) = protocol else { return text };
     let kind = Kind::of(protocol);

@@ -345,22 +345,23 @@ impl Parsed {
             Given::check(self.given, Command::Version, self.table)?;
         }
         self.given.check(self.command, self.table)?;
+        self.check_addresses()?;
         if let Some(protocol) = self.protocol
             && self.command != Command::Help
         {
             self.fields.check(Kind::of(protocol), self.command, self.table)?;
         }
-        self.check_addresses()?;
         if self.given.has(Opt::LabelAdd) && self.given.has(Opt::LabelDel) {
             return Err(Problem::Other("cannot use --label-add and --label-del at the same time".to_owned()));
         }
         if self.given.has(Opt::Zero) && self.is_filtered() {
             return Err(Problem::usage("Can't use -z with filtering parameters"));
         }
-        if shape != Shape::Save
-            && self.given.any(&[Opt::Label, Opt::LabelAdd, Opt::LabelDel])
-            && self.command != Command::Delete
-        {
+        let names_labels = self.given.any(&[Opt::Label, Opt::LabelAdd, Opt::LabelDel]);
+        if self.command == Command::Delete {
+            // The kernel's answer to a deletion has none.
+            self.output = self.output.without(Output::LABELS);
+        } else if names_labels && shape != Shape::Save {
             self.output = self.output.with(Output::LABELS);
         }
         Ok(())

@@ -174,7 +174,7 @@ pub fn protocol(text: &str) -> Result<Protocol, Problem> {
     ];
     known
         .into_iter()
-        .find(|p| p.name() == Some(text))
+        .find(|p| p.name().is_some_and(|name| name.eq_ignore_ascii_case(text)))
         .or_else(|| number(text).and_then(|n| n.try_into().ok()).map(Protocol))
         .or_else(|| listed_protocol(text))
         .ok_or_else(|| Problem::usage(format!("`{text}' unsupported protocol")))

@@ -19,7 +19,7 @@ use crate::conntrack::problem::Problem;
 const BATCH: usize = 256;
 
 /// Reads the file: every line is a command line, all are right.
-pub fn read(path: &str, around: &mut Surroundings<'_>) -> Result<Vec<Parsed>, Problem> {
+pub(in crate::conntrack) fn read(path: &str, around: &mut Surroundings<'_>) -> Result<Vec<Parsed>, Problem> {
     let mut text = String::new();
     let opened = match path {
         "-" => std::io::stdin().read_to_string(&mut text).map(drop),
@@ -74,7 +74,7 @@ fn request(parsed: &Parsed) -> Request {
 }
 
 /// Does the lines in order.
-pub fn load(lines: &[Parsed], shell: &mut Shell<'_>) -> Result<(), Problem> {
+pub(in crate::conntrack) fn load(lines: &[Parsed], shell: &mut Shell<'_>) -> Result<(), Problem> {
     let groups = lines.chunk_by(|a, b| a.output == b.output && a.command == b.command && a.table == b.table);
     for group in groups {
         let first = &group[0];
