@@ -33,7 +33,7 @@ use command::Shell;
 use format::{CONNLABEL_CONF, LabelMap};
 use options::Command;
 use parse::{Parsed, Surroundings, parse};
-use problem::{BANNER, Problem};
+use problem::{Compat, Problem, banner};
 
 /// What is to be done with a command line.
 enum Plan {
@@ -46,7 +46,7 @@ pub fn run(words: &[String]) -> ExitCode {
     let (socket, words) = take_socket(words);
     let labels = || LabelMap::load(Path::new(CONNLABEL_CONF)).ok();
     let mut warn = |text: &str| eprintln!("{text}");
-    let mut around = Surroundings { labels: &labels, warn: &mut warn };
+    let mut around = Surroundings { labels: &labels, compat: Compat::asked(), warn: &mut warn };
     let done = plan(words, &mut around).and_then(|plan| execute(&plan, socket));
     match done {
         Ok(summary) => {
@@ -87,7 +87,7 @@ fn execute(plan: &Plan, socket: Option<PathBuf>) -> Result<Option<String>, Probl
     if let Plan::One(parsed) = plan {
         let text = match parsed.command {
             Command::Help => Some(help::text(parsed.protocol)),
-            Command::Version => Some(format!("{BANNER}\n")),
+            Command::Version => Some(format!("{}\n", banner())),
             _ => None,
         };
         if let Some(text) = text {

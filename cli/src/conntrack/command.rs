@@ -10,7 +10,7 @@ use super::client::{Connection, entries};
 use super::format::{Format, LabelMap, Output, Seen};
 use super::options::Command;
 use super::parse::Parsed;
-use super::problem::{BANNER, Problem};
+use super::problem::{Problem, banner};
 use super::protocol::{Fields, Kind};
 use super::values;
 
@@ -53,7 +53,7 @@ pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<Option<Strin
 
 /// `N flow entries have been …`, always in the plural.
 fn summary(count: u64, done: &str) -> String {
-    format!("{BANNER}: {count} flow entries have been {done}.")
+    format!("{}: {count} flow entries have been {done}.", banner())
 }
 
 /// Nothing was touched: the summary, and exit code 1.

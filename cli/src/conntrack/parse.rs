@@ -15,7 +15,7 @@ use uct_engine::{Counters, EventKind, Family, Protocol};
 use super::format::{LabelMap, Output, OutputError, Shape};
 use super::getopt::{Getopt, Wrong};
 use super::options::{Command, Given, Means, Opt, SPELLINGS, Table};
-use super::problem::Problem;
+use super::problem::{Compat, Problem};
 use super::protocol::{Fields, Kind};
 use super::values::{self, NatTo, StatusWish};
 
@@ -106,6 +106,8 @@ pub struct Parsed {
 pub struct Surroundings<'a> {
     /// Reads the names of labels.
     pub labels: &'a dyn Fn() -> Option<LabelMap>,
+    /// Whose behaviour is shown.
+    pub compat: Compat,
     /// Takes warnings.
     pub warn: &'a mut dyn FnMut(&str),
 }
@@ -153,6 +155,10 @@ pub fn parse(words: &[String], around: &mut Surroundings<'_>) -> Result<Parsed, 
         }
     }
     parsed.check(command)?;
+    if around.compat == Compat::V147 && parsed.command == Command::Update && parsed.family.is_none() {
+        (around.warn)("Operation failed: Operation not supported");
+        return Err(Problem::failed("Operation not supported"));
+    }
     Ok(parsed)
 }
 
@@ -259,7 +265,16 @@ impl Parsed {
                 self.meet(family)?;
             }
             Opt::Timeout => self.timeout = Some(values::u32(text, "-t")?),
-            Opt::Status => self.status = Some(values::status(text, context.around.warn)?),
+            Opt::Status => {
+                let wish = values::status(text, context.around.warn)?;
+                self.status = Some(wish);
+                if context.around.compat == Compat::V147
+                    && let Some((value, _)) = &mut self.mark
+                {
+                    // The two shared their memory.
+                    *value = wish.set.bits();
+                }
+            }
             Opt::Zero => {}
             Opt::EventMask => self.events.extend(events(text)?),
             Opt::NatRange => (context.around.warn)("WARNING: ignoring -a, deprecated option."),

@@ -14,7 +14,7 @@ use super::{Shell, filter, write_out};
 use crate::conntrack::format::Format;
 use crate::conntrack::options::Table;
 use crate::conntrack::parse::Parsed;
-use crate::conntrack::problem::{BANNER, Problem};
+use crate::conntrack::problem::{Problem, banner};
 
 pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Problem> {
     if let Some(size) = parsed.buffer_size {
@@ -61,7 +61,7 @@ pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Prob
     }
     let _ = write_out(shell.out, &text).and_then(|()| shell.out.flush());
     let what = if parsed.table == Table::Expect { "expectation" } else { "flow" };
-    let summary = format!("{BANNER}: {shown} {what} events have been shown.");
+    let summary = format!("{}: {shown} {what} events have been shown.", banner());
     if stopped.load(Ordering::Acquire) {
         return Ok(summary);
     }

@@ -8,7 +8,7 @@ use super::{Frame, Printer, Shell, filter, summary};
 use crate::conntrack::format::Seen;
 use crate::conntrack::options::{Opt, Table};
 use crate::conntrack::parse::Parsed;
-use crate::conntrack::problem::{BANNER, Problem};
+use crate::conntrack::problem::{Problem, banner};
 
 pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Problem> {
     let list = List {
@@ -23,7 +23,7 @@ pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Prob
     let count = printer.finish(shell.out);
     done.map_err(|e| e.problem())?;
     Ok(match parsed.table {
-        Table::Expect => format!("{BANNER}: {count} expectations have been shown."),
+        Table::Expect => format!("{}: {count} expectations have been shown.", banner()),
         _ => summary(count, "shown"),
     })
 }

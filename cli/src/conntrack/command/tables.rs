@@ -9,7 +9,7 @@ use uct_pipeline::control::message::{Flush, Request, Which};
 use super::{Shell, write_out};
 use crate::conntrack::options::Table;
 use crate::conntrack::parse::Parsed;
-use crate::conntrack::problem::{BANNER, Problem};
+use crate::conntrack::problem::{Problem, banner};
 
 pub(super) fn flush_request(parsed: &Parsed) -> Request {
     let flush = Flush { table: Some(Cow::Borrowed(parsed.table.name())), family: parsed.family.map(Family::number) };
@@ -19,7 +19,7 @@ pub(super) fn flush_request(parsed: &Parsed) -> Request {
 pub(super) fn flush(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Problem> {
     shell.connection.simply(flush_request(parsed)).map_err(|e| e.problem())?;
     let table = if parsed.table == Table::Expect { "expectation" } else { "connection tracking" };
-    Ok(format!("{BANNER}: {table} table has been emptied."))
+    Ok(format!("{}: {table} table has been emptied.", banner()))
 }
 
 fn which(parsed: &Parsed) -> Option<Which> {
