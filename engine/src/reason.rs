@@ -37,6 +37,12 @@ pub enum Malformed {
         /// Bytes that are there.
         have: usize,
     },
+    /// IPv6 hop-by-hop options that a router has to discard the packet for.
+    #[error("hop-by-hop options: the one at byte {at} is broken, or says to discard the packet")]
+    HopByHop {
+        /// Where in the packet the option starts.
+        at: usize,
+    },
     /// The IPv4 header checksum is wrong.
     #[error("wrong IPv4 header checksum")]
     HeaderChecksum,

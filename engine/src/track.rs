@@ -347,3 +347,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
