@@ -32,7 +32,7 @@ fn recorded(folder: &Path, script: &Script) -> record::Run {
     let truth = record::load(&folder.join("kernel.json"));
     let run = truth.and_then(|truth| record::after(script, &truth).map(|run| (run, truth.len())));
     let (run, length) = run.unwrap_or_else(|why| panic!("{}: {why}", name(folder)));
-    assert_eq!(run.steps.len(), length, "{}: the record is longer than the script", name(folder));
+    assert_eq!(run.turns.len(), length, "{}: the record is longer than the script", name(folder));
     run
 }
 

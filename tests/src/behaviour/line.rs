@@ -11,14 +11,14 @@
 //! In an answer the ports, or the identifier of an ICMP query, are left out. Further words: `sum none`, `sum wrong`, `sum udp`
 //! (a UDP-Lite checksum computed as if it were UDP), `ttl N`, `keep N` (cut an error's quote to N bytes), `mtu N` (of an
 //! error), `to ADDRESS` (an error's destination), `cut N,N` (fragments, cut at these bytes of the payload), `only N,N`
-//! (which of them are sent, in this order).
+//! (which of them are sent, in this order), `datagram N` (their identification), `pad N` (bytes too many in the first).
 
 use std::net::IpAddr;
 
 use crate::generate::world::{destination, source, transport};
 use crate::observed::unhex;
 use crate::packet::build::{
-    Ip, LiteSum, Tcp, checksum, fragments, icmp, proto, pseudo, sctp, sctp_chunk, udp, udplite,
+    Ip, LiteSum, Tcp, checksum, crc32c, fragments, icmp, mend_ipv4, proto, pseudo, sctp, sctp_chunk, udp, udplite,
 };
 
 /// SCTP chunks by name, with their numbers.
@@ -50,6 +50,8 @@ struct Spec {
     ttl: u8,
     cuts: Vec<usize>,
     only: Option<Vec<usize>>,
+    datagram: u32,
+    pad: usize,
     keep: Option<usize>,
     mtu: u16,
     to: Option<IpAddr>,
@@ -78,6 +80,8 @@ impl Spec {
             ttl: 64,
             cuts: Vec::new(),
             only: None,
+            datagram: 0x2001,
+            pad: 0,
             keep: None,
             mtu: 0,
             to: None,
@@ -100,6 +104,8 @@ impl Spec {
                 "keep" => self.keep = Some(words.next()?.parse().ok()?),
                 "mtu" => self.mtu = words.next()?.parse().ok()?,
                 "to" => self.to = Some(words.next()?.parse().ok()?),
+                "datagram" => self.datagram = words.next()?.parse().ok()?,
+                "pad" => self.pad = words.next()?.parse().ok()?,
                 "cut" => self.cuts = numbers(words.next()?)?,
                 "only" => self.only = Some(numbers(words.next()?)?),
                 "sum" => {
@@ -159,7 +165,14 @@ impl Spec {
         if self.cuts.is_empty() {
             return vec![packet];
         }
-        let pieces = fragments(&packet, 0x2001, &self.cuts);
+        let mut pieces = fragments(&packet, self.datagram, &self.cuts);
+        if self.pad > 0 {
+            let first = &mut pieces[0];
+            first.resize(first.len() + self.pad, b'!');
+            let length = first.len() as u16;
+            first[2..4].copy_from_slice(&length.to_be_bytes());
+            mend_ipv4(first);
+        }
         match self.only {
             None => pieces,
             Some(only) => only.iter().filter_map(|&index| pieces.get(index).cloned()).collect(),
@@ -310,6 +323,10 @@ pub fn is_sum_right(packet: &[u8]) -> Option<bool> {
             Some(checksum(pseudo(src, dst, proto, segment.len()), segment) == 0)
         }
         proto::ICMP => Some(checksum(0, segment) == 0),
+        proto::SCTP if segment.len() >= 12 => {
+            let plain = [&segment[..8], &[0; 4], &segment[12..]].concat();
+            Some(crc32c(&plain).to_le_bytes() == segment[8..12])
+        }
         _ => None,
     }
 }

@@ -18,6 +18,8 @@
 //! | `show events` | the page shows events too |
 //! | `advance SECONDS` | time passes |
 //! | `lose wan0 203.0.113.1/24` | an interface loses an address |
+//! | `handshake WHO > WHOM SPORT>DPORT` | TCP's three segments from sequence numbers 1000 and 5000, told as one line |
+//! | `goodbye WHO > WHOM SPORT>DPORT` | what ends such a connection, begun by WHO, told as one line |
 //! | `WHO [as ADDRESS] > WHOM PACKET` | a packet |
 //! | `WHO [as ADDRESS] answers PACKET` | a packet back to where WHO's last packet came from |
 //! | `WHO [as ADDRESS] error TYPE/CODE [about WHO]` | an ICMP error about the last packet that somebody got |
@@ -72,7 +74,20 @@ enum Line {
     /// No packet.
     Step(Step),
     /// A packet, made when its turn comes.
-    Packet(String),
+    Packet {
+        line: String,
+        /// The words that stand on the page for it and its neighbours of the same words.
+        hidden: Option<String>,
+    },
+}
+
+/// A step of a script.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// The step.
+    pub step: Step,
+    /// The words that stand on the page for it and its neighbours of the same words.
+    pub hidden: Option<String>,
 }
 
 /// Rules as they are written in a script.
@@ -93,9 +108,10 @@ impl Rules {
         self.chains.entry((hook.into(), priority.into())).or_default().extend(rule);
     }
 
-    /// In nft's words.
+    /// In nft's words, after comments with those of the script.
     fn text(&self) -> String {
-        let mut text = String::from(TRACK);
+        let mut text: String = self.written.iter().map(|rule| format!("# {rule}\n")).collect();
+        text += TRACK;
         if self.chains.is_empty() {
             return text;
         }
@@ -163,11 +179,32 @@ impl Script {
                     let step = Step::DeleteAddress { iface: iface.into(), address: address.into() };
                     script.lines.push(Line::Step(step));
                 }
-                _ => script.lines.push(Line::Packet(line.trim().into())),
+                [what @ ("handshake" | "goodbye"), client, ">", server, ports] => {
+                    script.push_segments(what, client, server, ports);
+                }
+                _ => script.lines.push(Line::Packet { line: line.trim().into(), hidden: None }),
             }
         }
         script.put_in_force(rules);
         Ok(script)
+    }
+
+    fn push_segments(&mut self, what: &str, client: &str, server: &str, ports: &str) {
+        let to = format!("{client} > {server} tcp {ports}");
+        let segments = match what {
+            "handshake" => ["S seq 1000", "SA seq 5000 ack 1001", "A seq 1001 ack 5001"],
+            _ => ["FA seq 1001 ack 5001", "FA seq 5001 ack 1002", "A seq 1002 ack 5002"],
+        };
+        let words = match what {
+            "handshake" => format!("{client} and {server} shake hands"),
+            _ => format!("{client} and {server} close the connection"),
+        };
+        let lines = [
+            format!("{to} {}", segments[0]),
+            format!("{server} answers tcp {}", segments[1]),
+            format!("{to} {}", segments[2]),
+        ];
+        self.lines.extend(lines.map(|line| Line::Packet { line, hidden: Some(words.clone()) }));
     }
 
     fn put_in_force(&mut self, rules: Option<Rules>) {
@@ -192,7 +229,7 @@ impl Script {
 pub struct Play {
     lines: VecDeque<Line>,
     /// Fragments of a packet that has been made.
-    ready: VecDeque<Step>,
+    ready: VecDeque<Turn>,
     world: World,
     /// The last packet that somebody got, by number; [`ROUTER`] is the router.
     received: BTreeMap<usize, Vec<u8>>,
@@ -214,24 +251,24 @@ impl Party {
 }
 
 impl Play {
-    /// The next step, `None` at the end. What the last one did must have been noticed.
+    /// The next turn, `None` at the end. What the last one did must have been noticed.
     ///
     /// # Errors
     /// If a packet is not understood, with its line.
-    pub fn next_step(&mut self) -> Result<Option<Step>, String> {
-        if let Some(step) = self.ready.pop_front() {
-            return Ok(Some(step));
+    pub fn next_turn(&mut self) -> Result<Option<Turn>, String> {
+        if let Some(turn) = self.ready.pop_front() {
+            return Ok(Some(turn));
         }
         match self.lines.pop_front() {
             None => Ok(None),
-            Some(Line::Step(step)) => Ok(Some(step)),
-            Some(Line::Packet(line)) => {
+            Some(Line::Step(step)) => Ok(Some(Turn { step, hidden: None })),
+            Some(Line::Packet { line, hidden }) => {
                 let (from, packets) = self.packets(&line).map_err(|why| format!("{why}: {line}"))?;
                 for packet in packets {
                     let step = self.world.send(&Shot { from, packet });
-                    self.ready.push_back(step);
+                    self.ready.push_back(Turn { step, hidden: hidden.clone() });
                 }
-                self.next_step()
+                self.next_turn()
             }
         }
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Script;
+use super::{Script, Turn};
 use super::tell::{Ports, Teller};
 use crate::compare::differences;
 use crate::kernel::Kernel;
@@ -16,8 +16,8 @@ use crate::uct::PathSubject;
 /// A script that was played.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
-    /// Its steps, each at its time.
-    pub steps: Vec<(Step, Duration)>,
+    /// Its turns, each at its time.
+    pub turns: Vec<(Turn, Duration)>,
     /// What the kernel did at each.
     pub kernel: Vec<Observed>,
     /// What uct did at each.
@@ -31,8 +31,8 @@ impl Run {
     #[must_use]
     pub fn text(&self, script: &Script, ports: Ports) -> String {
         let mut teller = Teller::new(script, ports);
-        for ((step, at), observed) in self.steps.iter().zip(&self.uct) {
-            teller.step(step, *at, observed);
+        for ((turn, at), observed) in self.turns.iter().zip(&self.uct) {
+            teller.turn(turn, *at, observed);
         }
         teller.text()
     }
@@ -44,16 +44,17 @@ fn play(script: &Script, mut kernel: impl FnMut(&Step) -> io::Result<Observed>) 
     let mut subject = PathSubject::default();
     subject.begin(&script.setup).map_err(io::Error::other)?;
     let (mut play, mut clock) = (script.play(), Clock::default());
-    while let Some(step) = play.next_step().map_err(io::Error::other)? {
-        let truth = kernel(&step)?;
-        let at = clock.tick(&step);
-        let uct = subject.step(&step, at, &truth).map_err(io::Error::other)?;
-        let lines = differences(sent(&step), &truth, &uct);
+    while let Some(turn) = play.next_turn().map_err(io::Error::other)? {
+        let step = &turn.step;
+        let truth = kernel(step)?;
+        let at = clock.tick(step);
+        let uct = subject.step(step, at, &truth).map_err(io::Error::other)?;
+        let lines = differences(sent(step), &truth, &uct);
         if !lines.is_empty() {
-            run.differences.push((run.steps.len(), lines));
+            run.differences.push((run.turns.len(), lines));
         }
         play.notice(&truth);
-        run.steps.push((step, at));
+        run.turns.push((turn, at));
         run.kernel.push(truth);
         run.uct.push(uct);
     }

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::line::{CHUNKS, is_sum_right};
-use super::{Events, Script};
+use super::{Events, Script, Turn};
 use crate::generate::world::{destination, source, transport};
 use crate::observed::{Entry, Event, EventKind, L4, Observed, Proto, Tuple, proto_name, sctp_state_name, tcp_state_name};
 use crate::run::sent;
@@ -73,6 +73,8 @@ pub struct Teller {
     events: Events,
     before: Vec<Entry>,
     last: Duration,
+    /// What is to be said of the packets that are not shown, and the table after them.
+    hidden: Option<(String, Vec<Entry>)>,
 }
 
 impl Teller {
@@ -86,11 +88,21 @@ impl Teller {
         for rule in &script.rules {
             let _ = writeln!(text, "  rule  {rule}");
         }
-        Teller { text, ports, events: script.events, before: Vec::new(), last: Duration::ZERO }
+        Teller { text, ports, events: script.events, before: Vec::new(), last: Duration::ZERO, hidden: None }
     }
 
-    /// Tells one more step.
-    pub fn step(&mut self, step: &Step, at: Duration, observed: &Observed) {
+    /// Tells one more turn.
+    pub fn turn(&mut self, turn: &Turn, at: Duration, observed: &Observed) {
+        if let Some(words) = &turn.hidden {
+            if self.hidden.as_ref().is_some_and(|(other, _)| other != words) {
+                self.unhide();
+            }
+            self.hidden = Some((words.clone(), observed.table.clone()));
+            self.last = at;
+            return;
+        }
+        self.unhide();
+        let step = &turn.step;
         let packet = sent(step);
         match step {
             Step::Frame { iface, bytes } => {
@@ -103,11 +115,14 @@ impl Teller {
             }
             Step::Advance { seconds } => self.line("time", &format!("{seconds} s later")),
             Step::Rules { text } => {
-                let rules: Vec<&str> = text.lines().skip_while(|line| *line != "}").skip(1).collect();
-                let is_rule = |line: &str| line.starts_with("    ") && !line.trim_start().starts_with("type ");
-                let rules: Vec<&str> = rules.into_iter().filter(|line| is_rule(line)).map(str::trim).collect();
-                let rules = if rules.is_empty() { "no rules".into() } else { rules.join("; ") };
-                self.line("rules", &format!("now: {rules}"));
+                let mut rules: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("# ")).collect();
+                if rules.is_empty() {
+                    rules.push("no rules and no chains");
+                }
+                self.line("now", "other rules:");
+                for rule in rules {
+                    self.line("rule", rule);
+                }
             }
             Step::Sysctl { name, value } => self.line("sysctl", &format!("net.{name}={value}")),
             Step::DeleteAddress { iface, address } => self.line(iface, &format!("loses the address {address}")),
@@ -132,14 +147,23 @@ impl Teller {
                 let entry = self.entry(entry);
                 self.line("event", &format!("[{kind}] {entry}"));
             }
+        } else {
+            self.table(&observed.table, at);
         }
-        self.table(&observed.table, at);
         self.last = at;
+    }
+
+    fn unhide(&mut self) {
+        if let Some((words, table)) = self.hidden.take() {
+            self.line("…", &words);
+            self.table(&table, self.last);
+        }
     }
 
     /// All that was told.
     #[must_use]
-    pub fn text(self) -> String {
+    pub fn text(mut self) -> String {
+        self.unhide();
         self.text
     }
 
@@ -161,7 +185,7 @@ impl Teller {
             }
         }
         for old in before.iter().filter(|old| !now.iter().any(|entry| same(old, entry))) {
-            let (proto, tuple) = (proto_name(old.original.tuple.proto), self.tuple(&old.original.tuple));
+            let (proto, tuple) = (name(old.original.tuple.proto), self.tuple(&old.original.tuple));
             self.line("table", &format!("{proto} {tuple} is gone"));
         }
         self.before = now;
@@ -169,7 +193,7 @@ impl Teller {
 
     fn tuple(&mut self, tuple: &Tuple) -> String {
         match tuple.l4 {
-            L4::Ports(src, dst) => {
+            L4::Ports(src, dst) if tuple.proto != 47 => {
                 let (src, dst) = (self.ports.tell(src), self.ports.tell(dst));
                 format!("{} > {}", end(tuple.src, &src), end(tuple.dst, &dst))
             }
@@ -177,12 +201,12 @@ impl Teller {
                 let id = self.ports.tell(id);
                 format!("{} > {} type {kind} code {code} id {id}", tuple.src, tuple.dst)
             }
-            L4::None => format!("{} > {}", tuple.src, tuple.dst),
+            L4::Ports(..) | L4::None => format!("{} > {}", tuple.src, tuple.dst),
         }
     }
 
     fn entry(&mut self, entry: &Entry) -> String {
-        let mut line = proto_name(entry.original.tuple.proto);
+        let mut line = name(entry.original.tuple.proto);
         match entry.proto {
             Proto::None => {}
             Proto::Tcp { state, .. } => line += &format!(" {}", tcp_state_name(state)),
@@ -229,7 +253,7 @@ impl Teller {
         let (proto, at) = transport(packet)?;
         let word = |at: usize| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
         let long = |at: usize| Some(u32::from(word(at)?) << 16 | u32::from(word(at + 2)?));
-        let name = proto_name(if proto == 44 { *packet.get(40)? } else { proto });
+        let name = name(if proto == 44 { *packet.get(40)? } else { proto });
         let fragment = fragment(packet);
         if let Some((offset, _)) = fragment
             && (offset > 0 || proto == 44)
@@ -256,12 +280,15 @@ impl Teller {
                 if data > 0 {
                     let _ = write!(line, " len {data}");
                 }
+                if word(at + 14) == Some(0) {
+                    line += " win 0";
+                }
             }
             17 | 136 if fragment.is_none() && word(at + 6) == Some(0) => line += " (no checksum)",
             132 => {
                 let kind = *packet.get(at + 12)?;
                 let chunk = CHUNKS.iter().find(|(_, number)| *number == kind).map_or("?", |(name, _)| name);
-                let _ = write!(line, " {chunk}");
+                let _ = write!(line, " vtag {} {chunk}", long(at + 4)?);
             }
             1 | 58 => {
                 let (kind, code) = (*packet.get(at)?, *packet.get(at + 1)?);
@@ -294,6 +321,11 @@ const ASSURED: u32 = 4;
 enum Quoted {
     Yes,
     No,
+}
+
+/// A protocol's name.
+fn name(proto: u8) -> String {
+    if proto == 50 { "esp".into() } else { proto_name(proto) }
 }
 
 fn end(address: IpAddr, port: &str) -> String {
