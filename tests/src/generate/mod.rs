@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 pub use self::random::Random;
-use self::world::{Family, INSIDE, MIDDLE, OUTSIDE, Origin, Seen, Shot, World};
+use self::world::{Family, INSIDE, MIDDLE, OUTSIDE, Origin, Seen, Shot, World, destination, source};
 use crate::observed::Observed;
 use crate::packet::build::{mend_ipv4, proto};
 use crate::scenario::{Setup, Step};
@@ -143,8 +143,7 @@ impl Player {
         let weights: Vec<u32> = self.traffic.iter().map(|(weight, _)| *weight).collect();
         let index = self.random.weighted(&weights);
         let mut shot = self.traffic[index].1.shoot(&mut self.random, &self.world)?;
-        while shot.from == Origin::Router && shot.packet.len() > 1500 {
-            // The raw socket would refuse it.
+        while shot.from == Origin::Router && !self.may_send(&shot.packet) {
             shot = self.traffic[index].1.shoot(&mut self.random, &self.world)?;
         }
         self.vary(&mut shot.packet);
@@ -154,6 +153,12 @@ impl Player {
             return Some(self.world.send(&first));
         }
         Some(self.world.send(&shot))
+    }
+
+    /// Whether the router's stack would send such a packet, from itself to somebody else.
+    fn may_send(&self, packet: &[u8]) -> bool {
+        let own = |address: Option<IpAddr>| address.is_some_and(|address| self.world.is_router(address));
+        packet.len() <= 1500 && own(source(packet)) && !own(destination(packet))
     }
 
     /// Looks at what the last step did.
