@@ -206,9 +206,11 @@ impl Router {
         draw: impl Draw + Send + 'static,
     ) -> Self {
         let routes = Routes::new(&topology);
-        let mut defrag = defrag::Settings::default();
-        defrag.nf_conntrack_frag6_timeout = engine.settings().seconds(Sysctl::Frag6Timeout);
-        defrag.nf_conntrack_frag6_high_thresh = engine.settings().get(Sysctl::Frag6HighThresh) as usize;
+        let defrag = defrag::Settings {
+            nf_conntrack_frag6_timeout: engine.settings().seconds(Sysctl::Frag6Timeout),
+            nf_conntrack_frag6_high_thresh: engine.settings().get(Sysctl::Frag6HighThresh) as usize,
+            ..defrag::Settings::default()
+        };
         Router {
             engine,
             nat: Nat::new(draw),

@@ -242,6 +242,23 @@ impl Frames {
                     bytes.copy_from_slice(&value.to_be_bytes());
                 }
             }
+            9 if random.chance(50) => {
+                // An address that leads elsewhere.
+                let addresses: [&[u8]; 6] = [
+                    &[192, 0, 2, 9],
+                    &[169, 254, 1, 1],
+                    &[224, 0, 0, 5],
+                    &[0; 4],
+                    &[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9],
+                    &[0x20, 0x01, 0x0d, 0xb8, 0, 0x0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9],
+                ];
+                let address = random.pick(&addresses);
+                let is_destination = usize::from(random.chance(50));
+                let field = if packet[0] >> 4 == 6 { 8 } else { 12 } + is_destination * address.len();
+                if let Some(bytes) = packet.get_mut(field..field + address.len()) {
+                    bytes.copy_from_slice(address);
+                }
+            }
             9 => {
                 // The protocol.
                 let field = if packet[0] >> 4 == 6 { 6 } else { 9 };
@@ -296,8 +313,12 @@ impl Frames {
 
     /// What a capture may do to a frame.
     fn spoil(&mut self, given: &mut Given) {
-        match self.random.below(4) {
-            0 => given.bytes.extend([0; 18]),
+        match self.random.below(5) {
+            0 if !given.bytes.is_empty() => {
+                let at = self.random.below(given.bytes.len().min(20));
+                given.bytes[at] = self.random.bits() as u8;
+            }
+            0 | 4 => given.bytes.extend([0; 18]),
             1 => {
                 let keep = self.random.below(given.bytes.len() + 1);
                 given.missing = (given.bytes.len() - keep) as u32;
