@@ -37,6 +37,8 @@ pub enum Drop {
     Route(Refusal),
     /// No route leads to its destination.
     NoRoute,
+    /// It was sent to all on a link, and is not for the router itself.
+    NotUnicast,
     /// Its time to live is used up.
     TimeExceeded,
     /// It is larger than the way, and must not be cut.
@@ -80,6 +82,7 @@ reasons! {
     Drop::Malformed(Malformed::HeaderLength(_)) => "ip-header-length",
     Drop::Malformed(Malformed::Length { .. }) => "ip-length",
     Drop::Malformed(Malformed::HeaderChecksum) => "ip-header-checksum",
+    Drop::Malformed(Malformed::HopByHop { .. }) => "ip-hop-by-hop",
     Drop::Fragment(Why::Duplicate) => "fragment-duplicate",
     Drop::Fragment(Why::Overlap) => "fragment-overlap",
     Drop::Fragment(Why::EndsDisagree) => "fragment-ends-disagree",
@@ -101,6 +104,7 @@ reasons! {
     Drop::Route(Refusal::NotJoined) => "group-not-joined",
     Drop::Route(Refusal::BeyondScope) => "beyond-scope",
     Drop::NoRoute => "no-route",
+    Drop::NotUnicast => "not-unicast",
     Drop::TimeExceeded => "time-exceeded",
     Drop::TooBig => "too-big",
     Drop::Clash => "clash",
@@ -126,6 +130,7 @@ impl fmt::Display for Drop {
             Drop::Nat(why) => write!(f, "{why}"),
             Drop::Route(why) => write!(f, "{why}"),
             Drop::NoRoute => f.write_str("no route to its destination"),
+            Drop::NotUnicast => f.write_str("sent to all on the link, and not forwarded to another"),
             Drop::TimeExceeded => f.write_str("its time to live is used up"),
             Drop::TooBig => f.write_str("larger than the next link's MTU, and not to be fragmented"),
             Drop::Clash => {
