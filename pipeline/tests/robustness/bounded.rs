@@ -36,7 +36,7 @@ fn router(most: u64) -> Router {
 fn send(router: &Router, iif: Dev, at: Time, mut packet: Vec<u8>) {
     let wire_len = packet.len();
     router.pass_time(at, &mut Discard, &mut Silent);
-    router.receive(Arrival { at, iif, bytes: &mut packet, wire_len }, &mut Discard, &mut Silent);
+    router.receive(Arrival { at, iif, bytes: &mut packet, wire_len, link: None }, &mut Discard, &mut Silent);
 }
 
 fn inside(n: u32) -> IpAddr {

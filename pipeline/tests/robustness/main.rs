@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use frames::{Frames, Given, interfaces};
 use uct_engine::{Engine, Invalid, Listening, Packet, Sysctl, Time};
-use uct_nat::rules::{Action, NoFiles, Ruleset};
+use uct_nat::rules::{NoFiles, Ruleset};
 use uct_pipeline::capture::{CaptureError, Frame, Interface, Source};
 use uct_pipeline::replay::Replay;
 use uct_pipeline::router::{Drop, Emit, Emitted, Fate, Observer, Router};
@@ -115,14 +115,6 @@ impl Observer for Listener {
 
     fn invalid(&mut self, why: uct_engine::Invalid) {
         let _ = write!(self.text, "{why}");
-    }
-
-    fn mapping(&mut self, _: uct_engine::Hook, _: uct_nat::rules::RuleId, action: &Action) {
-        let _ = write!(self.text, "{action:?}");
-    }
-
-    fn mapped(&mut self, decision: &uct_nat::Decision) {
-        let _ = write!(self.text, "{decision}");
     }
 
     fn dropped(&mut self, why: &Drop) {
