@@ -293,16 +293,15 @@ impl Router {
             Ok(fate) => fate,
             Err(why) => return self.refuse(why, observer),
         };
-        self.stats.count(&fate);
+        self.stats.count(&fate, &self.stats.forwarded);
         fate
     }
 
     /// A packet that goes no further than its arrival.
     pub fn refuse(&self, why: Drop, observer: &mut impl Observer) -> Fate {
         observer.dropped(&why);
-        let fate = Fate::Dropped(why);
-        self.stats.count(&fate);
-        fate
+        self.stats.count_drop(&why);
+        Fate::Dropped(why)
     }
 
     /// Stops 2 and 3: parse, and put fragments together.
