@@ -238,6 +238,12 @@ impl<'a> Work<'a> {
     fn create(&mut self, create: Create) -> Answer {
         let may_exist = create.may_exist == Some(true);
         let nat = (create.src_nat, create.dst_nat);
+        // That it exists counts more than whatever is wrong with the rest.
+        if let Some((tuple, zone)) = asked_original(&create)
+            && self.shared.engine.find(&tuple, zone).is_some()
+        {
+            return if may_exist { Ok(0) } else { Err(Refusal::Exists.into()) };
+        }
         let mut new = new_conn(create)?;
         translate(&self.shared.engine, &mut new, nat.0, nat.1);
         match self.shared.engine.create(new, self.now, Some(Arc::clone(&self.client))) {
@@ -257,7 +263,9 @@ impl<'a> Work<'a> {
             (Ok(add), Ok(del)) => (add, del.map(|d| if d == 0 { u128::MAX } else { d })),
             (Err(fault), _) | (_, Err(fault)) => return Ok(Err(fault)),
         };
-        self.each(update.filter.clone(), |work, conn, entry| {
+        // One that cannot be changed does not keep the others from it.
+        let mut refused = None;
+        let changed = self.each(update.filter.clone(), |work, conn, entry| {
             let known = match known(entry.original.protocol, update.state.as_deref()) {
                 Ok(known) => known,
                 Err(fault) => return Ok(Err(fault)),
@@ -290,10 +298,15 @@ impl<'a> Work<'a> {
                 return Ok(Ok(0));
             }
             if let Err(refusal) = work.shared.engine.change(conn, &change, work.now, Some(Arc::clone(&work.client))) {
-                return Ok(Err(refusal.into()));
+                refused.get_or_insert(refusal);
+                return Ok(Ok(0));
             }
             work.show(&conn.entry(work.now))?;
             Ok(Ok(1))
+        })?;
+        Ok(match refused {
+            Some(refusal) => changed.and(Err(refusal.into())),
+            None => changed,
         })
     }
 
@@ -435,6 +448,24 @@ fn tuple(protocol: Protocol, side: &Side, inverse: Option<&Tuple>) -> Result<Tup
     Ok(Tuple { src, dst, protocol, l4 })
 }
 
+/// The original tuple and zone of a wish, if they can be told.
+fn asked_original(create: &Create) -> Option<(Tuple, Zone)> {
+    let side = create.original.as_ref()?;
+    Some((tuple(Protocol(create.protocol?), side, None).ok()?, zone(create).ok()?))
+}
+
+fn zone(create: &Create) -> Result<Zone, Fault> {
+    Ok(match (create.zone, create.orig_zone, create.reply_zone) {
+        (None, None, None) => Zone::DEFAULT,
+        (Some(id), None, None) => Zone { id, scope: ZoneScope::Both },
+        // Zone 0 of one direction is zone 0.
+        (None, Some(0), None) | (None, None, Some(0)) => Zone::DEFAULT,
+        (None, Some(id), None) => Zone { id, scope: ZoneScope::Original },
+        (None, None, Some(id)) => Zone { id, scope: ZoneScope::Reply },
+        _ => return Err(Refusal::Invalid.into()),
+    })
+}
+
 fn new_conn(create: Create) -> Result<NewConn, Fault> {
     let protocol = Protocol(create.protocol.ok_or_else(|| invalid("a protocol is needed"))?);
     let (original, reply) = match (&create.original, &create.reply) {
@@ -448,15 +479,7 @@ fn new_conn(create: Create) -> Result<NewConn, Fault> {
         }
         (None, None) => return Err(invalid("a tuple is needed")),
     };
-    let zone = match (create.zone, create.orig_zone, create.reply_zone) {
-        (None, None, None) => Zone::DEFAULT,
-        (Some(id), None, None) => Zone { id, scope: ZoneScope::Both },
-        // Zone 0 of one direction is zone 0.
-        (None, Some(0), None) | (None, None, Some(0)) => Zone::DEFAULT,
-        (None, Some(id), None) => Zone { id, scope: ZoneScope::Original },
-        (None, None, Some(id)) => Zone { id, scope: ZoneScope::Reply },
-        _ => return Err(Refusal::Invalid.into()),
-    };
+    let zone = zone(&create)?;
     let counters = create
         .counters
         .map(|[op, ob, rp, rb]| [Counters { packets: op, bytes: ob }, Counters { packets: rp, bytes: rb }]);
