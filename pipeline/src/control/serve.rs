@@ -10,8 +10,8 @@ use uct_engine::client::{self, Change, Known, NewConn, Refusal};
 use uct_engine::sctp::SctpState;
 use uct_engine::tcp::TcpState;
 use uct_engine::{
-    Client, Conn, Counters, Direction, Entry, Event, EventKind, Family, L4, ProtoInfo, Protocol, Status, Sysctl, Time, Tuple,
-    Zone, ZoneScope,
+    Client, Conn, Counters, Direction, Entry, Event, EventKind, Family, L4, ProtoInfo, Protocol, Status, Sysctl, Time,
+    Tuple, Zone, ZoneScope,
 };
 
 use super::filter::{Matcher, bits_of};
