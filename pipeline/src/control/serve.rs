@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use uct_engine::client::{self, Change, Known, NewConn, Refusal};
+use uct_engine::sctp::SctpState;
 use uct_engine::tcp::TcpState;
 use uct_engine::{
-    Client, Conn, Counters, Direction, Entry, Event, EventKind, Family, L4, Protocol, Status, Sysctl, Time, Tuple,
-    Zone, ZoneScope,
+    Client, Conn, Counters, Direction, Entry, Event, EventKind, Family, L4, ProtoInfo, Protocol, Status, Sysctl, Time,
+    Tuple, Zone, ZoneScope,
 };
 
 use super::filter::{Matcher, bits_of};
@@ -266,7 +267,17 @@ impl<'a> Work<'a> {
         // One that cannot be changed does not keep the others from it.
         let mut refused = None;
         let changed = self.each(update.filter.clone(), |work, conn, entry| {
-            let known = match known(entry.original.protocol, update.state.as_deref()) {
+            // What is not given stays: the state as well as each tag.
+            let given = [update.orig_vtag, update.reply_vtag];
+            let (state, vtags) = match entry.proto {
+                ProtoInfo::Sctp { state, vtags: [a, b] } if given != [None; 2] => {
+                    let [x, y] = given;
+                    (update.state.as_deref().or(Some(state.name())), [x.or(Some(a)), y.or(Some(b))])
+                }
+                ProtoInfo::Sctp { vtags: [a, b], .. } => (update.state.as_deref(), [Some(a), Some(b)]),
+                _ => (update.state.as_deref(), given),
+            };
+            let known = match known(entry.original.protocol, state, vtags) {
                 Ok(known) => known,
                 Err(fault) => return Ok(Err(fault)),
             };
@@ -284,7 +295,7 @@ impl<'a> Work<'a> {
                 mark,
                 timeout: update.timeout.map(|t| Duration::from_secs(t.into())),
                 status: status.difference(entry.status),
-                known: if update.state.as_deref() == entry.proto.state_name() { Known::Nothing } else { known },
+                known: if is_known_already(known, &entry.proto) { Known::Nothing } else { known },
                 labels,
                 helper: update.helper.as_deref().filter(|h| entry.helper.as_deref() != Some(*h)).map(Into::into),
             };
@@ -413,9 +424,25 @@ impl<'a> Work<'a> {
     }
 }
 
+/// Whether a connection is in that state already.
+fn is_known_already(known: Known, proto: &ProtoInfo) -> bool {
+    match (known, *proto) {
+        (Known::Nothing, _) => true,
+        (Known::Tcp(wanted), ProtoInfo::Tcp { state, .. }) => wanted == state,
+        (Known::Sctp { state: wanted, vtags: tags }, ProtoInfo::Sctp { state, vtags }) => {
+            (wanted, tags) == (state, vtags)
+        }
+        _ => false,
+    }
+}
+
 /// The state that a client names.
-fn known(protocol: Protocol, state: Option<&str>) -> Result<Known, Fault> {
+fn known(protocol: Protocol, state: Option<&str>, vtags: [Option<u32>; 2]) -> Result<Known, Fault> {
     match (protocol, state) {
+        (Protocol::SCTP, Some(name)) => match SctpState::by_name(name) {
+            Some(state) => Ok(Known::Sctp { state, vtags: vtags.map(Option::unwrap_or_default) }),
+            None => Err(invalid(format!("unknown SCTP state '{name}'"))),
+        },
         (Protocol::TCP, Some(name)) => match TcpState::by_name(name) {
             Some(state) => Ok(Known::Tcp(state)),
             None => Err(invalid(format!("unknown TCP state '{name}'"))),
@@ -492,7 +519,7 @@ fn new_conn(create: Create) -> Result<NewConn, Fault> {
         mark: create.mark.unwrap_or(0),
         labels: create.label_bits.as_deref().map(bits_of).transpose().map_err(invalid)?,
         helper: create.helper.as_deref().map(Into::into),
-        known: known(protocol, create.state.as_deref())?,
+        known: known(protocol, create.state.as_deref(), [create.orig_vtag, create.reply_vtag])?,
         counters,
         start: create.start_ns.map(Time::from_nanos),
     })
