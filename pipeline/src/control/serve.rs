@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use uct_engine::client::{self, Change, Known, NewConn, Refusal};
+use uct_engine::sctp::SctpState;
 use uct_engine::tcp::TcpState;
 use uct_engine::{
-    Client, Conn, Counters, Direction, Entry, Event, EventKind, Family, L4, Protocol, Status, Sysctl, Time, Tuple,
-    Zone, ZoneScope,
+    Client, Conn, Counters, Direction, Entry, Event, EventKind, Family, L4, ProtoInfo, Protocol, Status, Sysctl, Time,
+    Tuple, Zone, ZoneScope,
 };
 
-use super::filter::{Matcher, bits_of};
+use super::filter::{Matcher, NatTo, bits_of};
 use super::flat::{self, Flat};
 use super::message::{
     Create, Delete, Events, Fault, Flush, Get, Hello, LONGEST_BATCH, List, Reply, Request, Side, Sysctls, Told, Update,
@@ -266,7 +267,8 @@ impl<'a> Work<'a> {
         // One that cannot be changed does not keep the others from it.
         let mut refused = None;
         let changed = self.each(update.filter.clone(), |work, conn, entry| {
-            let known = match known(entry.original.protocol, update.state.as_deref()) {
+            let vtags = [update.orig_vtag, update.reply_vtag];
+            let known = match known(entry.original.protocol, update.state.as_deref(), vtags) {
                 Ok(known) => known,
                 Err(fault) => return Ok(Err(fault)),
             };
@@ -284,13 +286,13 @@ impl<'a> Work<'a> {
                 mark,
                 timeout: update.timeout.map(|t| Duration::from_secs(t.into())),
                 status: status.difference(entry.status),
-                known: if update.state.as_deref() == entry.proto.state_name() { Known::Nothing } else { known },
+                known: if is_known(known, &entry.proto) { Known::Nothing } else { known },
                 labels,
                 helper: update.helper.as_deref().filter(|h| entry.helper.as_deref() != Some(*h)).map(Into::into),
             };
             let nothing = change.mark.is_none()
                 && change.timeout.is_none()
-                && change.status.difference(Status::OFFLOAD | Status::HW_OFFLOAD).is_empty()
+                && change.status.is_empty()
                 && change.known == Known::Nothing
                 && change.labels.is_none()
                 && change.helper.is_none();
@@ -413,14 +415,26 @@ impl<'a> Work<'a> {
     }
 }
 
-/// The state that a client names.
-fn known(protocol: Protocol, state: Option<&str>) -> Result<Known, Fault> {
-    match (protocol, state) {
-        (Protocol::TCP, Some(name)) => match TcpState::by_name(name) {
-            Some(state) => Ok(Known::Tcp(state)),
-            None => Err(invalid(format!("unknown TCP state '{name}'"))),
-        },
+/// The state that a client names. SCTP's comes with both tags or not at all.
+fn known(protocol: Protocol, state: Option<&str>, vtags: [Option<u32>; 2]) -> Result<Known, Fault> {
+    let unknown = |name: &str| invalid(format!("unknown state '{name}'"));
+    match (protocol, state, vtags) {
+        (Protocol::TCP, Some(name), _) => TcpState::by_name(name).map(Known::Tcp).ok_or_else(|| unknown(name)),
+        (Protocol::SCTP, Some(name), [Some(original), Some(reply)]) => {
+            let state = SctpState::by_name(name).ok_or_else(|| unknown(name))?;
+            Ok(Known::Sctp(state, [original, reply]))
+        }
+        (Protocol::SCTP, Some(_), _) => Err(invalid("SCTP's state and tags belong together")),
         _ => Ok(Known::Nothing),
+    }
+}
+
+/// Whether that is how it is already.
+fn is_known(known: Known, is: &ProtoInfo) -> bool {
+    match (known, is) {
+        (Known::Tcp(state), ProtoInfo::Tcp { state: now, .. }) => state == *now,
+        (Known::Sctp(state, tags), ProtoInfo::Sctp { state: now, vtags }) => state == *now && tags == *vtags,
+        _ => false,
     }
 }
 
@@ -471,7 +485,14 @@ fn new_conn(create: Create) -> Result<NewConn, Fault> {
     let (original, reply) = match (&create.original, &create.reply) {
         (Some(original), Some(reply)) => {
             let original = tuple(protocol, original, None)?;
-            (original, tuple(protocol, reply, Some(&original))?)
+            let mut reply = reply.clone();
+            if create.src_nat.is_some() || create.dst_nat.is_some() {
+                // The end that is translated need not be said twice.
+                let to = |nat: Option<NatTo>| nat.and_then(|n| n.addr);
+                reply.src = reply.src.or(to(create.dst_nat)).or(Some(original.dst));
+                reply.dst = reply.dst.or(to(create.src_nat)).or(Some(original.src));
+            }
+            (original, tuple(protocol, &reply, Some(&original))?)
         }
         (Some(side), None) | (None, Some(side)) => {
             let dir = if create.original.is_some() { Direction::Original } else { Direction::Reply };
@@ -492,7 +513,7 @@ fn new_conn(create: Create) -> Result<NewConn, Fault> {
         mark: create.mark.unwrap_or(0),
         labels: create.label_bits.as_deref().map(bits_of).transpose().map_err(invalid)?,
         helper: create.helper.as_deref().map(Into::into),
-        known: known(protocol, create.state.as_deref())?,
+        known: known(protocol, create.state.as_deref(), [create.orig_vtag, create.reply_vtag])?,
         counters,
         start: create.start_ns.map(Time::from_nanos),
     })
