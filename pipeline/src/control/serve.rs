@@ -451,15 +451,6 @@ fn known(protocol: Protocol, state: Option<&str>, vtags: [Option<u32>; 2]) -> Re
     }
 }
 
-/// Whether that is how it is already.
-fn is_known(known: Known, is: &ProtoInfo) -> bool {
-    match (known, is) {
-        (Known::Tcp(state), ProtoInfo::Tcp { state: now, .. }) => state == *now,
-        (Known::Sctp(state, tags), ProtoInfo::Sctp { state: now, vtags }) => state == *now && tags == *vtags,
-        _ => false,
-    }
-}
-
 /// A tuple as a client gives it; what ICMP's answer carries follows from the question.
 fn tuple(protocol: Protocol, side: &Side, inverse: Option<&Tuple>) -> Result<Tuple, Fault> {
     let incomplete = || invalid("a tuple is not complete");
