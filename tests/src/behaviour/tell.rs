@@ -29,9 +29,9 @@ pub enum Ports {
     /// As they are.
     #[default]
     Plain,
-    /// Those that stand in the script as they are, others by their class and the order of their appearance.
+    /// Those that stand in the script's packets as they are, others by their class and the order of their appearance.
     Named {
-        /// Numbers that stand in the script.
+        /// Numbers that stand in the script's packets.
         known: Vec<u16>,
         /// The others, as they appeared.
         drawn: Vec<u16>,
@@ -42,7 +42,9 @@ impl Ports {
     /// For comparing two runs of a script.
     #[must_use]
     pub fn named(script: &str) -> Ports {
-        let known = script.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect();
+        let packets = script.lines().filter(|line| line.contains('>'));
+        let numbers = packets.flat_map(|line| line.split(|c: char| !c.is_ascii_digit()));
+        let known = numbers.filter_map(|number| number.parse().ok()).collect();
         Ports::Named { known, drawn: Vec::new() }
     }
 
@@ -382,7 +384,13 @@ fn is_mirror(original: &Tuple, reply: &Tuple) -> bool {
 
 /// Whether an entry has changed only by `passed` seconds passing.
 fn is_only_older(old: &Entry, new: &Entry, passed: u32) -> bool {
-    let plain = |entry: &Entry| Entry { timeout: None, id: 0, ..entry.clone() };
+    let plain = |entry: &Entry| {
+        let mut entry = Entry { timeout: None, id: 0, ..entry.clone() };
+        if let Proto::Tcp { wscale, flags, .. } = &mut entry.proto {
+            (*wscale, *flags) = ([0; 2], [0; 2]); // not shown
+        }
+        entry
+    };
     let (before, after) = (old.timeout.unwrap_or(0), new.timeout.unwrap_or(0));
     plain(old) == plain(new) && after <= before && before - after <= passed
 }
