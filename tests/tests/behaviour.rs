@@ -42,10 +42,8 @@ fn tell(name: &str, run: &record::Run) -> String {
 
 #[test]
 fn uct_does_what_the_kernel_did() {
-    let told: String = folders()
-        .iter()
-        .map(|folder| tell(&name(folder), &recorded(folder, &script(folder).1)))
-        .collect();
+    let told: String =
+        folders().iter().map(|folder| tell(&name(folder), &recorded(folder, &script(folder).1))).collect();
     assert!(told.is_empty(), "{told}");
 }
 

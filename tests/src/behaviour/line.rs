@@ -11,7 +11,8 @@
 //! In an answer the ports, or the identifier of an ICMP query, are left out. Further words: `sum none`, `sum wrong`, `sum udp`
 //! (a UDP-Lite checksum computed as if it were UDP), `ttl N`, `keep N` (cut an error's quote to N bytes), `mtu N` (of an
 //! error), `to ADDRESS` (an error's destination), `cut N,N` (fragments, cut at these bytes of the payload), `only N,N`
-//! (which of them are sent, in this order), `datagram N` (their identification), `pad N` (bytes too many in the first).
+//! (which of them are sent, in this order), `datagram N` (their identification), `pad N` (bytes too many in the first),
+//! `ipopt HEX` (IPv4 options).
 
 use std::net::IpAddr;
 
@@ -48,6 +49,7 @@ struct Spec {
     chunk: Option<(u8, u32)>,
     sum: Sum,
     ttl: u8,
+    options: Vec<u8>,
     cuts: Vec<usize>,
     only: Option<Vec<usize>>,
     datagram: u32,
@@ -78,6 +80,7 @@ impl Spec {
             chunk: None,
             sum: Sum::Right,
             ttl: 64,
+            options: Vec::new(),
             cuts: Vec::new(),
             only: None,
             datagram: 0x2001,
@@ -106,6 +109,7 @@ impl Spec {
                 "to" => self.to = Some(words.next()?.parse().ok()?),
                 "datagram" => self.datagram = words.next()?.parse().ok()?,
                 "pad" => self.pad = words.next()?.parse().ok()?,
+                "ipopt" => self.options = unhex(words.next()?)?,
                 "cut" => self.cuts = numbers(words.next()?)?,
                 "only" => self.only = Some(numbers(words.next()?)?),
                 "sum" => {
@@ -137,7 +141,7 @@ impl Spec {
     }
 
     fn build(mut self, src: IpAddr, dst: IpAddr) -> Vec<Vec<u8>> {
-        let ip = Ip { ttl: self.ttl, ..Ip::new(src, dst) };
+        let ip = Ip { ttl: self.ttl, options: self.options.clone(), ..Ip::new(src, dst) };
         let data = vec![b'x'; self.len.unwrap_or(0)];
         let (sport, dport) = self.ports;
         let mut packet = match self.proto {

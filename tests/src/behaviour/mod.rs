@@ -220,7 +220,12 @@ impl Script {
     /// The script from its beginning.
     #[must_use]
     pub fn play(&self) -> Play {
-        Play { lines: self.lines.clone().into(), ready: VecDeque::new(), world: World::new(), received: BTreeMap::new() }
+        Play {
+            lines: self.lines.clone().into(),
+            ready: VecDeque::new(),
+            world: World::new(),
+            received: BTreeMap::new(),
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Script, Turn};
 use super::tell::{Ports, Teller};
+use super::{Script, Turn};
 use crate::compare::differences;
 use crate::kernel::Kernel;
 use crate::observed::Observed;

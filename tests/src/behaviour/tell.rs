@@ -19,7 +19,9 @@ use std::time::Duration;
 use super::line::{CHUNKS, is_sum_right};
 use super::{Events, Script, Turn};
 use crate::generate::world::{destination, source, transport};
-use crate::observed::{Entry, Event, EventKind, L4, Observed, Proto, Tuple, proto_name, sctp_state_name, tcp_state_name};
+use crate::observed::{
+    Entry, Event, EventKind, L4, Observed, Proto, Tuple, proto_name, sctp_state_name, tcp_state_name,
+};
 use crate::run::sent;
 use crate::scenario::Step;
 
