@@ -14,7 +14,7 @@ use crate::expiry::Expiry;
 use crate::state::State;
 use crate::table::{Table, Taken};
 use crate::tcp::TcpState;
-use crate::{Direction, Entry, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone};
+use crate::{Direction, Entry, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone};
 
 /// A connection tracker.
 #[derive(Debug)]
@@ -217,6 +217,13 @@ impl Engine {
             self.gone.lock().push(Arc::clone(conn));
         }
         true
+    }
+
+    /// Takes a connection out of the table because of a packet that is dropped for it. The packet is counted a second time,
+    /// as Linux does.
+    pub fn kill(&self, conn: &Arc<Conn>, dir: Direction, packet: &Packet<'_>, now: Time) -> bool {
+        conn.count(dir, packet.wire_len());
+        self.destroy(conn, now, None)
     }
 
     /// Destroys what has run out at `now`, each at its own deadline and in that order, at most `most` of them. Answers how many.

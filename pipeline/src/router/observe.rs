@@ -1,8 +1,7 @@
 //! What the pipeline tells of a packet's way; explanation is an observer, never a second implementation.
 
 use uct_engine::{Direction, Entry, Hook, Info, Invalid};
-use uct_nat::Rewrite;
-use uct_nat::rules::Action;
+use uct_nat::{Mapping, Rewrite};
 
 use super::Drop;
 use crate::route::Answer;
@@ -25,8 +24,8 @@ pub trait Observer: uct_engine::Observer + uct_nat::rules::Observer {
     }
 
     /// A NAT rule matched a new connection.
-    fn mapping(&mut self, hook: Hook, rule: uct_nat::rules::RuleId, action: &Action) {
-        let _ = (hook, rule, action);
+    fn mapping(&mut self, hook: Hook, rule: uct_nat::rules::RuleId, mapping: &Mapping) {
+        let _ = (hook, rule, mapping);
     }
 
     /// NAT decided about one end of a new connection.

@@ -8,22 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use uct_engine::{Family, Protocol, Sysctl, TimeoutPolicy};
 
-/// The helpers that the kernel has, by protocol.
-const HELPERS: &[(&str, &str)] = &[
-    ("ftp", "tcp"),
-    ("tftp", "udp"),
-    ("irc", "tcp"),
-    ("sip", "tcp"),
-    ("sip", "udp"),
-    ("sane", "tcp"),
-    ("pptp", "tcp"),
-    ("amanda", "udp"),
-    ("netbios-ns", "udp"),
-    ("snmp", "udp"),
-    ("RAS", "udp"),
-    ("Q.931", "tcp"),
-    ("H.245", "tcp"),
+/// The helpers that the kernel has, by protocol, and whether they know IPv6.
+const HELPERS: &[(&str, &str, &[Family])] = &[
+    ("ftp", "tcp", BOTH),
+    ("tftp", "udp", BOTH),
+    ("irc", "tcp", V4),
+    ("sip", "tcp", BOTH),
+    ("sip", "udp", BOTH),
+    ("sane", "tcp", BOTH),
+    ("pptp", "tcp", V4),
+    ("amanda", "udp", BOTH),
+    ("netbios-ns", "udp", V4),
+    ("snmp", "udp", V4),
+    ("RAS", "udp", BOTH),
+    ("Q.931", "tcp", BOTH),
 ];
+const V4: &[Family] = &[Family::Ipv4];
+const BOTH: &[Family] = &[Family::Ipv4, Family::Ipv6];
 
 const TCP_STATES: &[(&str, Sysctl)] = &[
     ("syn_sent", Sysctl::TcpTimeoutSynSent),
@@ -64,13 +65,13 @@ impl Lowering {
                 self.table(key).counters.insert(name, at);
             }
             ObjectKind::Helper { helper, protocol, l3 } => {
-                if !HELPERS.contains(&(helper.node.as_str(), protocol.node.as_str())) {
-                    let known: Vec<String> = HELPERS.iter().map(|(h, p)| format!("{h}/{p}")).collect();
-                    let fault =
-                        Fault::new(helper.span, format!("there is no helper '{}' for {}", helper.node, protocol.node));
-                    return Err(fault.help(format!("helpers are {}", known.join(", "))));
-                }
                 let family = object_family(key, l3.as_ref())?;
+                let known = HELPERS.iter().find(|(name, proto, _)| *name == helper.node && *proto == protocol.node);
+                if !known.is_some_and(|(_, _, families)| family.is_none_or(|family| families.contains(&family))) {
+                    let known: Vec<String> = HELPERS.iter().map(|(h, p, _)| format!("{h}/{p}")).collect();
+                    let what = format!("there is no helper '{}' for {} here", helper.node, protocol.node);
+                    return Err(Fault::new(helper.span, what).help(format!("helpers are {}", known.join(", "))));
+                }
                 self.helpers.push(Helper {
                     name: name.clone(),
                     helper: helper.node.as_str().into(),
