@@ -7,6 +7,8 @@ pub mod conntrack;
 pub mod man;
 pub mod replay;
 pub mod rules;
+pub mod run;
+pub mod sysctl;
 
 /// What stops a command: one line, and the exit code.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::sctp;
 use crate::tcp::{Class, Next, TcpState, Window};
 use crate::{ConnId, Direction, Tuple, Zone};
 
@@ -17,6 +18,18 @@ pub trait Observer {
     /// TCP's table was asked: a segment of this class met this state.
     fn transition(&mut self, dir: Direction, class: Class, state: TcpState, next: Next, why: &'static str) {
         let _ = (dir, class, state, next, why);
+    }
+
+    /// SCTP's table was asked: a chunk met this state.
+    fn sctp(
+        &mut self,
+        dir: Direction,
+        chunk: sctp::Chunk,
+        state: sctp::SctpState,
+        next: sctp::Next,
+        why: &'static str,
+    ) {
+        let _ = (dir, chunk, state, next, why);
     }
 
     /// A segment was held against the window.

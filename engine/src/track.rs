@@ -13,6 +13,7 @@ use crate::conn::{Seed, Unconfirmed};
 use crate::engine::Engine;
 use crate::event::EventMask;
 use crate::observe::Observer;
+use crate::sctp::{self, Sctp};
 use crate::settings::Timeouts;
 use crate::state::{Assured, State, Update};
 use crate::tcp::{self, Segment, Standing, Tcp, Verify};
@@ -51,8 +52,9 @@ pub enum Track {
 }
 
 /// What `check` learnt of the transport header.
-enum Transport {
+enum Transport<'p> {
     Tcp(Segment),
+    Sctp(sctp::Body<'p>),
     Other,
 }
 
@@ -147,6 +149,7 @@ impl Engine {
             Protocol::TCP => tcp::check(packet, verify).map(Transport::Tcp),
             Protocol::UDP => udp::check(packet, verify).map(|()| Transport::Other),
             Protocol::UDPLITE => udp::check_lite(packet, verify).map(|()| Transport::Other),
+            Protocol::SCTP => sctp::check(packet, verify).map(Transport::Sctp),
             Protocol::ICMP | Protocol::ICMPV6 => match self.check_icmp(packet, verify, template, observer) {
                 Ok(answer) => return answer,
                 Err(None) => Ok(Transport::Other),
@@ -253,7 +256,13 @@ impl Engine {
     }
 
     /// Makes a connection for a packet that belongs to none.
-    fn open(&self, tuple: &Tuple, transport: &Transport, template: &Template, now: Time) -> Result<Unconfirmed, Track> {
+    fn open(
+        &self,
+        tuple: &Tuple,
+        transport: &Transport<'_>,
+        template: &Template,
+        now: Time,
+    ) -> Result<Unconfirmed, Track> {
         let refuse = Track::Invalid;
         let kind = match tuple.l4 {
             L4::Icmp { kind, .. } => kind,
@@ -264,6 +273,7 @@ impl Engine {
             (Protocol::TCP, Transport::Tcp(segment)) => {
                 State::Tcp(Tcp::open(segment, self.settings()).map_err(refuse)?)
             }
+            (Protocol::SCTP, Transport::Sctp(body)) => State::Sctp(Sctp::open(body).map_err(refuse)?),
             (Protocol::UDP, _) => State::Udp(udp::open(now)),
             (Protocol::UDPLITE | Protocol::GRE, _) => State::Stream,
             (Protocol::ICMP | Protocol::ICMPV6, _) => {
@@ -290,7 +300,7 @@ impl Engine {
     fn update(
         &self,
         ct: &Ct,
-        transport: &Transport,
+        transport: &Transport<'_>,
         dir: Direction,
         now: Time,
         observer: &mut impl Observer,
@@ -313,7 +323,15 @@ impl Engine {
                 let standing = Standing { status, remaining, settings, timeouts };
                 tcp.update(segment, dir, &standing, observer)
             }
-            (State::Tcp(_), Transport::Other) => Update::Invalid { why: Invalid::ShortPacket, timeout: None },
+            (State::Sctp(sctp), Transport::Sctp(body)) => {
+                let step = sctp.update(body, dir, &timeouts, observer);
+                ct.note(step.events);
+                if step.assured == Assured::Now && !ct.set_status(Status::ASSURED).is_empty() {
+                    ct.note(EventMask::ASSURED);
+                }
+                step.update
+            }
+            (State::Tcp(_) | State::Sctp(_), _) => Update::Invalid { why: Invalid::ShortPacket, timeout: None },
             (State::Udp(stream), _) => udp::update(stream, status, timeouts, now),
             (State::Stream, _) if protocol == Protocol::GRE => {
                 let (first, stream) = (Sysctl::GreTimeout, Sysctl::GreTimeoutStream);
@@ -329,3 +347,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,7 +204,7 @@ impl Replay {
         if let Vantage::Inside(inside) = &self.vantage {
             let (iif, restored) = vantage::restore(&router, inside, iif, bytes, wire_len);
             self.counts.restored += u64::from(restored == Restored::Yes);
-            return Some(router.receive(Arrival { at, iif, bytes, wire_len }, out, observer));
+            return Some(router.receive(Arrival { at, iif, bytes, wire_len, link: None }, out, observer));
         }
         if let Some(PacketType::OtherHost) = header.packet_type {
             return Some(router.refuse(Drop::OtherHost, observer));
@@ -216,7 +216,8 @@ impl Replay {
         {
             return Some(router.refuse(Drop::OtherHost, observer));
         }
-        Some(router.receive(Arrival { at, iif, bytes, wire_len }, out, observer))
+        let link = header.packet_type;
+        Some(router.receive(Arrival { at, iif, bytes, wire_len, link }, out, observer))
     }
 
     /// Where frames of a capture's interface go.

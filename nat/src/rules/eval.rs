@@ -255,7 +255,7 @@ impl Ruleset {
         let tuple = ct.original();
         let fits = tuple.protocol == *protocol && family.is_none_or(|family| family == tuple.family());
         if fits && !ct.status().contains(Status::CONFIRMED) {
-            ct.with_extras(|extras| extras.timeouts = Some(policy.clone()));
+            ct.set_timeout_policy(policy);
         }
     }
 

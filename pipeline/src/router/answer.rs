@@ -56,14 +56,21 @@ impl Router {
             Origin::Interface(dev) => Some(dev),
             Origin::Own | Origin::Loopback => None,
         };
-        if self.build(message, &p.packet, iif, &mut bytes) {
+        if self.build(message, &p.packet, p.addressed, iif, &mut bytes) {
             self.send_answer(p, bytes, out, observer);
         }
     }
 
     /// An error about a packet, if there may be one and there is an address to send it from.
-    fn build(&self, message: Message, packet: &Packet<'_>, iif: Option<Dev>, bytes: &mut Vec<u8>) -> bool {
-        if icmp_error::check(message, packet, Addressed::default()).is_err() {
+    fn build(
+        &self,
+        message: Message,
+        packet: &Packet<'_>,
+        addressed: Addressed,
+        iif: Option<Dev>,
+        bytes: &mut Vec<u8>,
+    ) -> bool {
+        if icmp_error::check(message, packet, addressed).is_err() {
             return false;
         }
         let Some(iif) = iif else { return false };
@@ -100,7 +107,7 @@ impl Router {
         let message = Message::reassembly_time_exceeded(expired.family);
         let mut bytes = Vec::new();
         let iif = self.toward(packet.src());
-        if self.build(message, &packet, iif, &mut bytes) {
+        if self.build(message, &packet, Addressed::default(), iif, &mut bytes) {
             let origin = iif.map_or(Origin::Own, Origin::Interface);
             self.send_answer(Passing::new(packet, expired.at, origin), bytes, out, observer);
         }

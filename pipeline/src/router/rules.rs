@@ -4,10 +4,13 @@ use std::net::IpAddr;
 
 use uct_engine::{Family, Hook};
 use uct_nat::Mapping;
-use uct_nat::rules::{self, AddressType, ChainId, Context, Decision, Fib, IfName, NatVerdict, Reachable, Verdict};
+use uct_nat::rules::{
+    self, AddressType, ChainId, Context, Decision, Fib, IfName, NatVerdict, PacketType, Reachable, Verdict,
+};
 
 use super::answer::Answer;
 use super::{Drop, Halt, Observer, Origin, Passing, Router, Tracking};
+use crate::link;
 use crate::route::{self, Delivery};
 use crate::topology::Dev;
 
@@ -70,7 +73,12 @@ impl Router {
                 Hook::Prerouting | Hook::Input => None,
                 _ => Some(p.hop.map_or(self.lo, |hop| self.name(hop.dev))),
             },
-            packet_type: p.packet_type,
+            packet_type: match p.addressed.link {
+                None | Some(link::PacketType::Host | link::PacketType::Outgoing) => PacketType::Host,
+                Some(link::PacketType::Broadcast) => PacketType::Broadcast,
+                Some(link::PacketType::Multicast) => PacketType::Multicast,
+                Some(link::PacketType::OtherHost) => PacketType::Other,
+            },
             mark: p.mark,
             tracking,
             template: p.template,
