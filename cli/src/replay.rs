@@ -243,17 +243,15 @@ impl Job<'_> {
             }
         }
         let _ = writeln!(s);
-        let _ = write!(
-            s,
-            "{} forwarded, {} delivered to the router",
-            HumanCount(stats.forwarded.get()),
-            HumanCount(stats.delivered.get())
-        );
-        if stats.own.get() > 0 {
-            let _ = write!(s, ", {} of its own", HumanCount(stats.own.get()));
-        }
-        if stats.held.get() > 0 {
-            let _ = write!(s, ", {} fragments held for the rest", HumanCount(stats.held.get()));
+        let _ = write!(s, "{} forwarded", HumanCount(stats.forwarded.get()));
+        for (n, what) in [
+            (stats.own.get(), "of the router's own sent"),
+            (stats.delivered.get(), "delivered to the router"),
+            (stats.held.get(), "fragments held for the rest"),
+        ] {
+            if n > 0 {
+                let _ = write!(s, ", {} {what}", HumanCount(n));
+            }
         }
         let _ = writeln!(s, ", {} dropped{}", HumanCount(stats.dropped()), reasons(&mut stats.dropped_by_reason()));
         let invalid = engine.stats().invalid.get() + engine.stats().error.get();

@@ -70,6 +70,7 @@ enum Port {
     Dev(Dev),
     Local,
     BySource,
+    Nowhere,
 }
 
 /// A replay under way.
@@ -196,6 +197,7 @@ impl Replay {
         let iif = match port {
             Port::Local => return Some(router.send_own(bytes, wire_len, at, out, observer)),
             Port::Dev(dev) => dev,
+            Port::Nowhere => return Some(router.refuse(Drop::NoInterface, observer)),
             Port::BySource => match vantage::entry(&router, bytes) {
                 Some(dev) => dev,
                 None => return Some(router.refuse(Drop::NoInterface, observer)),
@@ -228,8 +230,9 @@ impl Replay {
             self.ports.push(match (self.entry, next) {
                 (_, Some(LOCAL)) => Port::Local,
                 (Entry::Routed, _) | (_, None) => Port::BySource,
-                (Entry::Named, Some(name)) => match topology.dev(name) {
+                (Entry::Named | Entry::NamedIfKnown, Some(name)) => match topology.dev(name) {
                     Some(dev) => Port::Dev(dev),
+                    None if self.entry == Entry::NamedIfKnown => Port::Nowhere,
                     None => {
                         let known: Vec<_> = topology.interfaces.iter().map(|i| i.name.as_str()).collect();
                         return Err(ReplayError::NoInterface {

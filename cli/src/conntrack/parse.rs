@@ -70,7 +70,7 @@ pub struct Parsed {
     pub status: Option<StatusWish>,
     /// `-m`: value and mask.
     pub mark: Option<(u32, u32)>,
-    /// `-c`.
+    /// `-c`. No connection has a security mark, so nothing is compared, as in a kernel without them.
     pub secmark: Option<u32>,
     /// `-i`.
     pub id: Option<u32>,
@@ -231,7 +231,10 @@ impl Default for Parsed {
 impl Parsed {
     fn take(&mut self, option: Opt, value: Option<&str>, context: &mut Context<'_, '_>) -> Result<(), Problem> {
         let text = value.unwrap_or_default();
-        self.given.add(option);
+        // What is ignored is not illegal either.
+        if option != Opt::NatRange {
+            self.given.add(option);
+        }
         match option {
             Opt::Src | Opt::Dst => {
                 let net = values::net(text)?;
@@ -343,7 +346,6 @@ impl Parsed {
     /// Whether it all goes together.
     fn check(&mut self, command: Option<Command>) -> Result<(), Problem> {
         let shape = self.output.shape;
-        self.output.check().map_err(output_problem)?;
         if self.given.has(Opt::AnyNat) && self.given.any(&[Opt::SrcNat, Opt::DstNat]) {
             return Err(Problem::usage("cannot specify `--src-nat' or `--dst-nat' with `--any-nat'"));
         }
@@ -360,6 +362,7 @@ impl Parsed {
             Given::check(self.given, Command::Version, self.table)?;
         }
         self.given.check(self.command, self.table)?;
+        self.output.check().map_err(output_problem)?;
         self.check_addresses()?;
         if let Some(protocol) = self.protocol
             && self.command != Command::Help
@@ -390,10 +393,13 @@ impl Parsed {
             let (first, second) = if reply_only { ("reply-src", "reply-dst") } else { ("src", "dst") };
             return Err(Problem::usage(format!("you have to specify `--{first}' and `--{second}'")));
         }
-        if self.mask.src.is_some() && self.original.src.is_none() && self.table != Table::Expect {
+        if self.table != Table::Conntrack {
+            return Ok(());
+        }
+        if self.mask.src.is_some() && self.original.src.is_none() {
             return Err(Problem::usage("Can't use --mask-src without --src"));
         }
-        if self.mask.dst.is_some() && self.original.dst.is_none() && self.table != Table::Expect {
+        if self.mask.dst.is_some() && self.original.dst.is_none() {
             return Err(Problem::usage("Can't use --mask-dst without --dst"));
         }
         Ok(())

@@ -239,7 +239,7 @@ impl Kind {
             },
             Field::OrigVtag | Field::ReplyVtag | Field::Role => match command {
                 C::Create | C::Add if !expect => Want::Must,
-                C::Update => Want::May,
+                C::Update | C::Get => Want::May,
                 _ => Want::Not,
             },
             Field::Type | Field::Code => match command {

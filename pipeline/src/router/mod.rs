@@ -41,6 +41,7 @@ mod answer;
 mod drop;
 mod observe;
 mod own;
+mod pull;
 mod rules;
 mod stats;
 
@@ -292,16 +293,15 @@ impl Router {
             Ok(fate) => fate,
             Err(why) => return self.refuse(why, observer),
         };
-        self.stats.count(&fate);
+        self.stats.count(&fate, &self.stats.forwarded);
         fate
     }
 
     /// A packet that goes no further than its arrival.
     pub fn refuse(&self, why: Drop, observer: &mut impl Observer) -> Fate {
         observer.dropped(&why);
-        let fate = Fate::Dropped(why);
-        self.stats.count(&fate);
-        fate
+        self.stats.count_drop(&why);
+        Fate::Dropped(why)
     }
 
     /// Stops 2 and 3: parse, and put fragments together.
@@ -360,6 +360,7 @@ impl Router {
     /// Prerouting, then where the packet goes from there.
     fn route(&self, p: &mut Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Halt> {
         self.traverse(p, Hook::Prerouting, observer)?;
+        p.pull_for_routing();
         let answer = match p.origin {
             Origin::Interface(iif) => self.routes.input(iif, p.packet.src(), p.packet.dst()),
             Origin::Own | Origin::Loopback => self.routes.output(p.packet.dst()),
@@ -485,6 +486,8 @@ impl Router {
         match uct_nat::translate(&mut p.packet, &tracked.ct, tracked.dir, tracked.info, hook, out) {
             Ok(rewrite) => {
                 observer.rewritten(hook, &rewrite);
+                let info = tracked.info;
+                p.pull_for_nat(info, &rewrite);
                 Ok(())
             }
             Err(why) => {

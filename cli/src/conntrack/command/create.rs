@@ -72,6 +72,10 @@ pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Prob
     if parsed.table == Table::Expect {
         return Err(Problem::failed("function not implemented"));
     }
-    let count = shell.connection.simply(request(parsed)).map_err(|e| e.problem())?;
+    let count = shell.connection.simply(request(parsed)).map_err(|e| match (parsed.command, e.code()) {
+        // The real tool has words for this error of -I, and none for -A.
+        (Command::Add, "invalid") => Problem::failed("Invalid argument"),
+        _ => e.problem(),
+    })?;
     Ok(summary(count, if parsed.command == Command::Add { "added" } else { "created" }))
 }
