@@ -284,13 +284,17 @@ impl Parsed {
             Opt::Mark => self.mark = Some(values::mark(text)?),
             Opt::Secmark => self.secmark = Some(values::u32(text, "-c")?),
             Opt::Id => self.id = Some(values::u32(text, "-i")?),
-            Opt::SrcNat => self.src_nat = Some(self.nat(value, option)?),
-            Opt::DstNat => self.dst_nat = Some(self.nat(value, option)?),
-            Opt::AnyNat => self.any_nat = Some(self.nat(value, option)?),
+            // Without a value, what was said before stays.
+            Opt::SrcNat => self.src_nat = self.nat(value, option)?.or(self.src_nat).or(Some(NatTo::default())),
+            Opt::DstNat => self.dst_nat = self.nat(value, option)?.or(self.dst_nat).or(Some(NatTo::default())),
+            Opt::AnyNat => self.any_nat = self.nat(value, option)?.or(self.any_nat).or(Some(NatTo::default())),
             Opt::Zone => self.zone = Some(values::u16(text, "-w")?),
             Opt::OrigZone => self.orig_zone = Some(values::u16(text, "--orig-zone")?),
             Opt::ReplyZone => self.reply_zone = Some(values::u16(text, "--reply-zone")?),
             Opt::Label => self.label = Some(self.label.unwrap_or(0) | context.label_bits(text)?),
+            Opt::LabelAdd | Opt::LabelDel if self.given.has(Opt::LabelAdd) && self.given.has(Opt::LabelDel) => {
+                return Err(Problem::Other("cannot use --label-add and --label-del at the same time".to_owned()));
+            }
             Opt::LabelAdd => self.label_add = Some(self.label_add.unwrap_or(0) | context.label_bits(text)?),
             Opt::LabelDel => {
                 let bits = match value {
@@ -300,7 +304,7 @@ impl Parsed {
                 self.label_del = Some(self.label_del.unwrap_or(0) | bits);
             }
             Opt::Output => {
-                self.output.add(text).map_err(output_problem)?;
+                self.output.add(text).and_then(|()| self.output.check()).map_err(output_problem)?;
                 if self.output.has(Output::LABELS) {
                     context.map();
                 }
@@ -334,13 +338,13 @@ impl Parsed {
         Ok(addr)
     }
 
-    fn nat(&mut self, value: Option<&str>, option: Opt) -> Result<NatTo, Problem> {
-        let Some(text) = value else { return Ok(NatTo::default()) };
+    fn nat(&mut self, value: Option<&str>, option: Opt) -> Result<Option<NatTo>, Problem> {
+        let Some(text) = value else { return Ok(None) };
         let to = values::nat(text, option.name())?;
         if let Some(addr) = to.addr {
             self.meet(Family::of(addr))?;
         }
-        Ok(to)
+        Ok(Some(to))
     }
 
     /// Whether it all goes together.
@@ -362,17 +366,14 @@ impl Parsed {
             Given::check(self.given, Command::Version, self.table)?;
         }
         self.given.check(self.command, self.table)?;
-        self.output.check().map_err(output_problem)?;
         self.check_addresses()?;
         if let Some(protocol) = self.protocol
             && self.command != Command::Help
         {
             self.fields.check(Kind::of(protocol), self.command, self.table)?;
         }
-        if self.given.has(Opt::LabelAdd) && self.given.has(Opt::LabelDel) {
-            return Err(Problem::Other("cannot use --label-add and --label-del at the same time".to_owned()));
-        }
-        if self.given.has(Opt::Zero) && self.is_filtered() {
+        self.check_masks()?;
+        if self.given.has(Opt::Zero) && self.table == Table::Conntrack && self.is_filtered() {
             return Err(Problem::usage("Can't use -z with filtering parameters"));
         }
         let names_labels = self.given.any(&[Opt::Label, Opt::LabelAdd, Opt::LabelDel]);
@@ -393,6 +394,10 @@ impl Parsed {
             let (first, second) = if reply_only { ("reply-src", "reply-dst") } else { ("src", "dst") };
             return Err(Problem::usage(format!("you have to specify `--{first}' and `--{second}'")));
         }
+        Ok(())
+    }
+
+    fn check_masks(&self) -> Result<(), Problem> {
         if self.table != Table::Conntrack {
             return Ok(());
         }

@@ -157,7 +157,7 @@ const TCP_STATES: [&str; 11] = [
     "SYN_SENT2",
     "LISTEN",
 ];
-const SCTP_STATES: [&str; 8] = [
+const SCTP_STATES: [&str; 9] = [
     "NONE",
     "CLOSED",
     "COOKIE_WAIT",
@@ -166,6 +166,7 @@ const SCTP_STATES: [&str; 8] = [
     "SHUTDOWN_SENT",
     "SHUTDOWN_RECD",
     "SHUTDOWN_ACK_SENT",
+    "HEARTBEAT_SENT",
 ];
 const DCCP_STATES: [&str; 10] =
     ["NONE", "REQUEST", "RESPOND", "PARTOPEN", "OPEN", "CLOSEREQ", "CLOSING", "TIMEWAIT", "IGNORE", "INVALID"];

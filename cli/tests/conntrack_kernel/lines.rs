@@ -156,7 +156,15 @@ const PROTOCOL_OPTIONS: [&str; 34] = [
 ];
 
 /// Shapes of whole lines that no combination gives.
-const WHOLE: [&str; 40] = [
+const WHOLE: [&str; 48] = [
+    "-I -s 10.1.0.1 -d 10.9.0.1 -r 10.9.0.1 -n 5.5.5.5 -p udp --sport 1 --dport 2 --reply-port-src 2 --reply-port-dst 9 -t 50",
+    "-I -s 10.1.0.1 -d 10.9.0.1 -g 6.6.6.6 -q 10.1.0.1 -p udp --sport 1 --dport 2 --reply-port-src 7 --reply-port-dst 1 -t 50",
+    "-L -p sctp --state ESTABLISHED",
+    "-L -p sctp -o save",
+    "-L -p sctp -o xml",
+    "-U -s 10.0.4.4 -p sctp --state SHUTDOWN_SENT --orig-vtag 5 --reply-vtag 6",
+    "-U -s 10.0.4.4 -p sctp --state SHUTDOWN_SENT",
+    "-I -s 10.1.0.1 -d 10.9.0.1 -p sctp --sport 1 --dport 2 --state COOKIE_WAIT --orig-vtag 1 -t 50",
     "",
     "conntrack",
     "stray words -L",

@@ -19,6 +19,7 @@ const ENTRIES: &str = "\
 -A -s 10.0.4.1 -d 10.9.0.5 -p gre --srckey 0x10 --dstkey 0x20 -t 600
 -A -s 10.0.4.2 -d 10.9.0.5 -p 99 -t 600 -m 3
 -A -s 10.0.4.3 -d 10.9.0.5 -p udplite --sport 7 --dport 8 -t 600
+-A -s 10.0.4.4 -d 10.9.0.5 -p sctp --sport 7 --dport 8 --state ESTABLISHED --orig-vtag 5 --reply-vtag 6 -t 600
 -A -s fd00::1 -d fd00:9::1 -p tcp --sport 4444 --dport 22 --state ESTABLISHED -u SEEN_REPLY,ASSURED -t 4000 -m 3
 -A -s fd00::2 -d fd00:9::1 -p udp --sport 5555 --dport 123 -t 300 -n fd00:5::5
 -A -s fd00::3 -d fd00:9::1 -p icmpv6 --icmpv6-type 128 --icmpv6-code 0 --icmpv6-id 9 -t 300

@@ -14,7 +14,7 @@ use uct_engine::{
     Tuple, Zone, ZoneScope,
 };
 
-use super::filter::{Matcher, bits_of};
+use super::filter::{Matcher, NatTo, bits_of};
 use super::flat::{self, Flat};
 use super::message::{
     Create, Delete, Events, Fault, Flush, Get, Hello, LONGEST_BATCH, List, Reply, Request, Side, Sysctls, Told, Update,
@@ -301,7 +301,7 @@ impl<'a> Work<'a> {
             };
             let nothing = change.mark.is_none()
                 && change.timeout.is_none()
-                && change.status.difference(Status::OFFLOAD | Status::HW_OFFLOAD).is_empty()
+                && change.status.is_empty()
                 && change.known == Known::Nothing
                 && change.labels.is_none()
                 && change.helper.is_none();
@@ -451,6 +451,15 @@ fn known(protocol: Protocol, state: Option<&str>, vtags: [Option<u32>; 2]) -> Re
     }
 }
 
+/// Whether that is how it is already.
+fn is_known(known: Known, is: &ProtoInfo) -> bool {
+    match (known, is) {
+        (Known::Tcp(state), ProtoInfo::Tcp { state: now, .. }) => state == *now,
+        (Known::Sctp(state, tags), ProtoInfo::Sctp { state: now, vtags }) => state == *now && tags == *vtags,
+        _ => false,
+    }
+}
+
 /// A tuple as a client gives it; what ICMP's answer carries follows from the question.
 fn tuple(protocol: Protocol, side: &Side, inverse: Option<&Tuple>) -> Result<Tuple, Fault> {
     let incomplete = || invalid("a tuple is not complete");
@@ -498,7 +507,14 @@ fn new_conn(create: Create) -> Result<NewConn, Fault> {
     let (original, reply) = match (&create.original, &create.reply) {
         (Some(original), Some(reply)) => {
             let original = tuple(protocol, original, None)?;
-            (original, tuple(protocol, reply, Some(&original))?)
+            let mut reply = reply.clone();
+            if create.src_nat.is_some() || create.dst_nat.is_some() {
+                // The end that is translated need not be said twice.
+                let to = |nat: Option<NatTo>| nat.and_then(|n| n.addr);
+                reply.src = reply.src.or(to(create.dst_nat)).or(Some(original.dst));
+                reply.dst = reply.dst.or(to(create.src_nat)).or(Some(original.src));
+            }
+            (original, tuple(protocol, &reply, Some(&original))?)
         }
         (Some(side), None) | (None, Some(side)) => {
             let dir = if create.original.is_some() { Direction::Original } else { Direction::Reply };
