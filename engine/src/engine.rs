@@ -11,8 +11,10 @@ use parking_lot::Mutex;
 use crate::conn::{Conn, ConnId, Ct, Unconfirmed};
 use crate::event::{Client, Event, EventKind, EventMask, Events};
 use crate::expiry::Expiry;
+use crate::state::State;
 use crate::table::{Table, Taken};
-use crate::{Direction, Entry, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Tuple, Zone};
+use crate::tcp::TcpState;
+use crate::{Direction, Entry, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone};
 
 /// A connection tracker.
 #[derive(Debug)]
@@ -176,6 +178,22 @@ impl Engine {
                 if mask.intersects(EventMask::NEW | EventMask::RELATED) { EventKind::New } else { EventKind::Update };
             self.events.push(now, kind, mask, || conn.entry(now), None);
         }
+    }
+
+    /// A rule has refused a packet of this connection with a reset: both ends will close, so it closes now, whatever its
+    /// window would say of that reset.
+    pub fn refused_with_reset(&self, conn: &Arc<Conn>, now: Time) {
+        let mut inner = conn.lock();
+        let inner = &mut *inner;
+        let State::Tcp(tcp) = &mut inner.state else { return };
+        let before = tcp.close();
+        if before == TcpState::Close || conn.status().contains(Status::FIXED_TIMEOUT) {
+            return;
+        }
+        let policy = inner.extras.as_ref().and_then(|e| e.timeouts.as_deref());
+        let timeout = Timeouts { settings: &self.settings, policy }.get(Sysctl::TcpTimeoutClose);
+        self.restart(conn, now, timeout);
+        conn.note(EventMask::PROTOINFO);
     }
 
     /// Starts a connection's timeout anew.

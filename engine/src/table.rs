@@ -103,8 +103,9 @@ impl Table {
         if at_original == at_reply {
             self.vacant(&mut first, original, &conn, Direction::Original)?;
             self.vacant(&mut first, reply, &conn, Direction::Reply)?;
-            self.put(&mut first, original, &conn, Direction::Original);
+            // The reply first: of two tuples that are the same, that one stands.
             self.put(&mut first, reply, &conn, Direction::Reply);
+            self.put(&mut first, original, &conn, Direction::Original);
             return Ok(());
         }
         let mut second = self.shards[at_original.max(at_reply)].write();
@@ -134,7 +135,8 @@ impl Table {
     }
 
     fn put(&self, shard: &mut RwLockWriteGuard<'_, Shard>, hash: u64, conn: &Arc<Conn>, dir: Direction) {
-        // A connection whose two tuples are the same (a host that talks to itself on one port) stands once.
+        // A connection whose two tuples are the same (a host that talks to itself on one port) stands once; as measured, its
+        // packets after the first are replies.
         if let Slot::Vacant(slot) = shard.entry(hash, |p| Self::same(p, conn, dir), |p| self.place_hash(p)) {
             slot.insert(Place { conn: Arc::clone(conn), dir });
         }
@@ -154,10 +156,16 @@ impl Table {
         there
     }
 
-    /// Collects the connections of one shard, by their original tuples; `None` beyond the last shard.
+    /// Collects the connections of one shard, by their original tuples (by their only one, if the two are the same); `None` beyond the last shard.
     pub(crate) fn list(&self, shard: usize) -> Option<Vec<Arc<Conn>>> {
         let shard = self.shards.get(shard)?.read();
-        Some(shard.iter().filter(|p| p.dir == Direction::Original).map(|p| Arc::clone(&p.conn)).collect())
+        Some(
+            shard
+                .iter()
+                .filter(|p| p.dir == Direction::Original || Self::same(p, &p.conn, Direction::Original))
+                .map(|p| Arc::clone(&p.conn))
+                .collect(),
+        )
     }
 
     /// Up to `most` connections that stand near where the tuple would stand.

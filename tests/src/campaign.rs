@@ -179,6 +179,7 @@ impl Campaign {
                         differences.push((number, outcome));
                     }
                 }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 Err(error) => {
                     shared.found.fetch_add(1, Ordering::Relaxed);
                     eprintln!(

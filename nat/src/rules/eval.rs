@@ -203,7 +203,10 @@ impl Ruleset {
                 bytes.fetch_add(cx.packet.wire_len() as u64, Ordering::Relaxed);
             }
             Op::Log(prefix) => observer.log(rule, prefix),
-            Op::Notrack if matches!(cx.tracking, Tracking::Before) => cx.tracking = Tracking::Untracked,
+            // As measured: a packet with a zone is past `notrack`, and of two zones the first holds.
+            Op::Notrack if matches!(cx.tracking, Tracking::Before) && cx.template.zone == Zone::DEFAULT => {
+                cx.tracking = Tracking::Untracked;
+            }
             Op::SetMark(value) => cx.mark = self.load(value, cx)? as u32,
             Op::SetCtMark(value) => {
                 let value = self.load(value, cx)? as u32;
@@ -211,7 +214,14 @@ impl Ruleset {
             }
             Op::SetZone(dir, value) => {
                 let id = self.load(value, cx)? as u16;
-                if matches!(cx.tracking, Tracking::Before) {
+                let may = match cx.tracking {
+                    Tracking::Before => cx.template.zone == Zone::DEFAULT,
+                    // And a zone undoes `notrack`.
+                    Tracking::Untracked => true,
+                    _ => false,
+                };
+                if may {
+                    cx.tracking = Tracking::Before;
                     let scope = match dir {
                         None => ZoneScope::Both,
                         Some(CtDir::Original) => ZoneScope::Original,

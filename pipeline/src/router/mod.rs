@@ -41,6 +41,7 @@ mod answer;
 mod drop;
 mod observe;
 mod own;
+mod pull;
 mod rules;
 mod stats;
 
@@ -359,6 +360,7 @@ impl Router {
     /// Prerouting, then where the packet goes from there.
     fn route(&self, p: &mut Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Halt> {
         self.traverse(p, Hook::Prerouting, observer)?;
+        p.pull_for_routing();
         let answer = match p.origin {
             Origin::Interface(iif) => self.routes.input(iif, p.packet.src(), p.packet.dst()),
             Origin::Own | Origin::Loopback => self.routes.output(p.packet.dst()),
@@ -484,6 +486,8 @@ impl Router {
         match uct_nat::translate(&mut p.packet, &tracked.ct, tracked.dir, tracked.info, hook, out) {
             Ok(rewrite) => {
                 observer.rewritten(hook, &rewrite);
+                let info = tracked.info;
+                p.pull_for_nat(info, &rewrite);
                 Ok(())
             }
             Err(why) => {

@@ -27,7 +27,7 @@ struct Arguments {
     #[arg(long)]
     only: Option<u64>,
     /// What is held against the kernel.
-    #[arg(long, value_enum, default_value_t = Side::Engine)]
+    #[arg(long, value_enum, default_value_t = Side::Path)]
     side: Side,
     /// Scenarios that are played at one time.
     #[arg(long, default_value_t = 16)]

@@ -175,7 +175,7 @@ fn filter(random: &mut Random, rules: &mut String) {
             .into_iter()
             .filter(|line| !line.contains("iifname") && !line.contains("reject"))
             .collect();
-        chain(rules, "last", "filter", "postrouting", 50, &lines);
+        chain(rules, "leaving", "filter", "postrouting", 50, &lines);
     }
     rules.push_str("}\n");
 }

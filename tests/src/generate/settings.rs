@@ -65,8 +65,8 @@ pub(crate) fn draw_seconds(random: &mut Random, area: Area) -> u32 {
         Area::Tcp | Area::Nat | Area::Mixed | Area::Icmp => random.pick(&[2, 10, 30, 60, 120, 300, 432_000]),
         Area::Udp => random.pick(&[2, 2, 5, 30, 30, 120, 180, 600]),
         Area::Sctp => random.pick(&[2, 3, 3, 10, 30, 210]),
-        // Half-gathered datagrams live 30 or 60 seconds: surely not yet, or surely not any more.
-        Area::Frag => return *random.pick(&[1, 2, 3, 61, 121]),
+        // Half-gathered datagrams live 30 or 60 seconds.
+        Area::Frag => random.pick(&[2, 2, 30, 60, 120]),
     };
     random.between(timeout - 1, timeout + 1)
 }

@@ -178,6 +178,13 @@ impl World {
         parsed.find(|address| address.is_ipv4() == (family == Family::V4)).expect("an address")
     }
 
+    /// Whether an address is the router's.
+    #[must_use]
+    pub fn is_router(&self, address: IpAddr) -> bool {
+        let addresses = self.topology.interface.iter().flat_map(|interface| &interface.addresses);
+        addresses.filter_map(|text| text.split('/').next()?.parse::<IpAddr>().ok()).any(|own| own == address)
+    }
+
     /// The host with an address.
     #[must_use]
     pub fn host_at(&self, address: IpAddr) -> Option<usize> {
