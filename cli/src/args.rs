@@ -65,7 +65,7 @@ pub struct Replay {
     #[arg(value_name = "IN")]
     pub input: PathBuf,
 
-    /// The router's interfaces, addresses, routes and neighbours (TOML); without it they are inferred
+    /// The router's interfaces, addresses, routes and neighbours (TOML); without it they are inferred; `-` is stdin
     #[arg(long, value_name = "FILE")]
     pub topology: Option<PathBuf>,
 
@@ -110,7 +110,7 @@ pub struct Replay {
     pub vantage: VantageArg,
 
     /// A prefix that is inside; may be repeated [default: private and unique-local addresses]
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", value_parser = uct_pipeline::topology::prefix)]
     pub inside: Vec<IpNet>,
 
     /// Print the topology, given or inferred, as TOML to start from, and do nothing else

@@ -38,8 +38,8 @@ pub enum ReplayError {
     Capture(#[from] CaptureError),
     /// A frame of an interface that the router does not have.
     #[error(
-        "packet {number}: the capture's interface '{name}' is not in the topology (which has {known}); \
-         add an [[interface]] named '{name}', or rename it in the capture"
+        "packet {number}: its interface '{name}' is not in the topology, which has {known}: \
+         add an [[interface]] named '{name}', or rename one"
     )]
     NoInterface {
         /// The frame's number.
