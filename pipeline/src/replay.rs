@@ -203,7 +203,10 @@ impl Replay {
         };
         if let Vantage::Inside(inside) = &self.vantage {
             let (iif, restored) = vantage::restore(&router, inside, iif, bytes, wire_len);
-            self.counts.restored += u64::from(restored == Restored::Yes);
+            if restored == Restored::Yes {
+                self.counts.restored += 1;
+                observer.restored();
+            }
             return Some(router.receive(Arrival { at, iif, bytes, wire_len }, out, observer));
         }
         if let Some(PacketType::OtherHost) = header.packet_type {

@@ -8,7 +8,7 @@
 use uct_engine::{Family, Info, Packet, Tracked};
 use uct_nat::rules::Reject;
 
-use super::{Emit, Observer, Origin, Passing, Router, Tracking};
+use super::{Cause, Emit, Observer, Origin, Passing, Router, Tracking};
 use crate::defrag::Expired;
 use crate::icmp_error::{self, Addressed, Message};
 use crate::route;
@@ -40,14 +40,14 @@ impl Router {
             Answer::BeyondScope => Message::beyond_scope(),
             Answer::TooBig(mtu) => Message::too_big(family, u32::try_from(mtu).unwrap_or(u32::MAX)),
             Answer::Reject(Reject::TcpReset) => {
-                if icmp_error::reset(&p.packet, &mut bytes).is_err() {
-                    return;
+                if let Err(why) = icmp_error::reset(&p.packet, &mut bytes) {
+                    return observer.silent(why);
                 }
                 return self.send_answer(p, bytes, out, observer);
             }
             Answer::Reject(Reject::Icmp(code) | Reject::Icmpv6(code) | Reject::Icmpx(code)) => {
-                if icmp_error::check_reject(&p.packet).is_err() {
-                    return;
+                if let Err(why) = icmp_error::check_reject(&p.packet) {
+                    return observer.silent(why);
                 }
                 Message::unreachable(family, code)
             }
@@ -56,14 +56,22 @@ impl Router {
             Origin::Interface(dev) => Some(dev),
             Origin::Own | Origin::Loopback => None,
         };
-        if self.build(message, &p.packet, iif, &mut bytes) {
+        if self.build(message, &p.packet, iif, &mut bytes, observer) {
             self.send_answer(p, bytes, out, observer);
         }
     }
 
     /// An error about a packet, if there may be one and there is an address to send it from.
-    fn build(&self, message: Message, packet: &Packet<'_>, iif: Option<Dev>, bytes: &mut Vec<u8>) -> bool {
-        if icmp_error::check(message, packet, Addressed::default()).is_err() {
+    fn build(
+        &self,
+        message: Message,
+        packet: &Packet<'_>,
+        iif: Option<Dev>,
+        bytes: &mut Vec<u8>,
+        observer: &mut impl Observer,
+    ) -> bool {
+        if let Err(why) = icmp_error::check(message, packet, Addressed::default()) {
+            observer.silent(why);
             return false;
         }
         let Some(iif) = iif else { return false };
@@ -85,6 +93,7 @@ impl Router {
             Tracking::Before | Tracking::Untracked | Tracking::Invalid => Tracking::Before,
         };
         self.stats.answered.count();
+        observer.began(Cause::Answer, &packet);
         self.output(Passing { tracking, ..Passing::new(packet, p.at, Origin::Own) }, out, observer);
     }
 
@@ -100,7 +109,7 @@ impl Router {
         let message = Message::reassembly_time_exceeded(expired.family);
         let mut bytes = Vec::new();
         let iif = self.toward(packet.src());
-        if self.build(message, &packet, iif, &mut bytes) {
+        if self.build(message, &packet, iif, &mut bytes, observer) {
             let origin = iif.map_or(Origin::Own, Origin::Interface);
             self.send_answer(Passing::new(packet, expired.at, origin), bytes, out, observer);
         }
