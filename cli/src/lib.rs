@@ -4,9 +4,11 @@
 
 pub mod args;
 pub mod conntrack;
+pub mod explain;
 pub mod man;
 pub mod replay;
 pub mod rules;
+pub mod session;
 
 /// What stops a command: one line, and the exit code.
 #[derive(Debug)]

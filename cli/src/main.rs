@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Replay(args) => uct::replay::run(args),
+        Command::Explain(args) => uct::explain::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "uct", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

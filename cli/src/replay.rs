@@ -8,21 +8,18 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use uct_engine::{Engine, Listening};
-use uct_pipeline::capture::{Reader, Source, Writer};
-use uct_pipeline::replay::{Discard, ReadAhead, Replay, ToSink};
+use uct_engine::Listening;
+use uct_pipeline::capture::Writer;
+use uct_pipeline::replay::{Discard, Replay, ToSink};
 use uct_pipeline::router::{Emit, Router, Silent};
-use uct_pipeline::topology::{Entry, Topology};
-use uct_pipeline::vantage::Vantage;
 
 use crate::Failure;
-use crate::args::{self, VantageArg};
+use crate::args;
 use crate::conntrack::format::{Format, Output, Seen};
-use crate::rules;
+use crate::session::{Capture, Session};
 
 /// Runs the command.
 pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
@@ -33,45 +30,17 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
             "'--write -' sends packets to stdout; --list, --events, --stats and --print-topology want it too",
         ));
     }
-    let engine = Arc::new(Engine::new(args.seed));
-    for setting in &args.sysctl {
-        let Some((key, value)) = setting.split_once('=') else {
-            return Err(Failure::usage(format!("'--sysctl {setting}' is not KEY=VALUE")));
-        };
-        engine.settings().set_by_name(key.trim(), value).map_err(Failure::usage)?;
-    }
-
-    let reader = Reader::open(&args.input).map_err(Failure::input)?;
-    let (source, topology, entry) = match &args.topology {
-        Some(path) => {
-            let topology = Topology::open(path).map_err(Failure::input)?;
-            (Capture::Whole(reader), topology, Entry::Named)
-        }
-        None => {
-            let (source, inferred) = ReadAhead::infer(reader, &args.inside);
-            for note in &inferred.notes {
-                eprintln!("uct: no --topology; {note}");
-            }
-            (Capture::ReadAhead(source), inferred.topology, inferred.entry)
-        }
-    };
+    let opened = Session::open(&args.input)?;
     if args.print_topology {
-        print!("{topology}");
+        print!("{}", opened.topology);
         return Ok(ExitCode::SUCCESS);
     }
-    let rules = rules::load(args.rules.as_deref(), &args.rule)?;
-    let router = Arc::new(Router::new(Arc::clone(&engine), rules, topology, args.seed));
-    let vantage = match args.vantage {
-        VantageArg::Router => Vantage::Router,
-        VantageArg::Inside => Vantage::Inside(args.inside.clone()),
-    };
+    let Session { router, replay, mut source } = opened.start()?;
     if args.events {
-        engine.listen(Listening::Yes);
+        router.engine().listen(Listening::Yes);
     }
-    let replay = Replay::new(Arc::clone(&router), entry, vantage);
     let mut job = Job { args, output, router: &router, replay, started: Instant::now() };
 
-    let mut source = source;
     let fault = match &args.write {
         Some(path) => {
             let mut writer = Writer::create(path).map_err(Failure::input)?;
@@ -103,28 +72,6 @@ fn formats(words: &[String]) -> Result<Output, Failure> {
     Ok(output)
 }
 
-/// A capture, read from the start or from where inference left it.
-enum Capture {
-    Whole(Reader),
-    ReadAhead(ReadAhead<Reader>),
-}
-
-impl Source for Capture {
-    fn next(&mut self) -> Result<Option<uct_pipeline::capture::Frame<'_>>, uct_pipeline::capture::CaptureError> {
-        match self {
-            Capture::Whole(s) => s.next(),
-            Capture::ReadAhead(s) => s.next(),
-        }
-    }
-
-    fn interfaces(&self) -> &[uct_pipeline::capture::Interface] {
-        match self {
-            Capture::Whole(s) => s.interfaces(),
-            Capture::ReadAhead(s) => s.interfaces(),
-        }
-    }
-}
-
 struct Job<'a> {
     args: &'a args::Replay,
     output: Output,
@@ -142,7 +89,7 @@ impl Job<'_> {
         check: impl Fn(&mut E) -> Result<(), Failure>,
     ) -> Result<Option<Failure>, Failure> {
         const LOOK: u64 = 4096;
-        let bar = progress(&self.args.input);
+        let bar = progress(&self.args.input.capture);
         let mut events = Vec::new();
         let mut text = String::new();
         let mut frames = 0;
@@ -271,7 +218,7 @@ impl Job<'_> {
 }
 
 /// Writes to stdout; a reader who has seen enough (`| head`) is no fault.
-fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
@@ -281,7 +228,7 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// A progress bar on stderr, if that is a terminal and the length is known.
-fn progress(input: &Path) -> ProgressBar {
+pub(crate) fn progress(input: &Path) -> ProgressBar {
     let len = std::fs::metadata(input).ok().filter(|m| m.is_file()).map(|m| m.len());
     let bar = match len {
         Some(len) => ProgressBar::new(len),

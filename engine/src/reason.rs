@@ -137,7 +137,7 @@ pub struct BadTransition {
 
 impl fmt::Display for BadTransition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a {} in {} direction is invalid in state {}", self.class, self.dir.name(), self.state)
+        write!(f, "{} in {} direction is invalid in state {}", self.class, self.dir.name(), self.state)
     }
 }
 
@@ -155,7 +155,7 @@ invalid! {
     /// A set of TCP flags that no TCP sends.
     TcpFlags(u8) = "tcp-flags", "invalid tcp flag combination {0:#04x}";
     /// A TCP segment that cannot open a connection: not a SYN, and not one that mid-stream pickup takes.
-    TcpNew(crate::tcp::Class) = "tcp-new", "invalid new: a {0} cannot open a connection";
+    TcpNew(crate::tcp::Class) = "tcp-new", "invalid new: {0} cannot open a connection";
     /// Mid-stream pickup is off (`nf_conntrack_tcp_loose=0`).
     TcpNotLoose = "tcp-not-loose", "invalid new: not a SYN, and nf_conntrack_tcp_loose is 0";
     /// The state machine has no place for the segment.

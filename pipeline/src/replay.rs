@@ -141,7 +141,9 @@ impl Replay {
             self.counts.back_in_time += 1;
         }
         self.now = self.now.max(at);
+        observer.clock(number, self.now);
         self.router.pass_time(self.now, out, observer);
+        observer.entered();
         let fate = self.frame(port, link, missing, is_marked_outgoing, out, observer);
         Ok(Some(Step { number, offset, at: self.now, fate }))
     }

@@ -1,12 +1,13 @@
 //! What the pipeline tells of a packet's way; explanation is an observer, never a second implementation.
 //!
 //! ```text
+//!   clock ─► (gone · incomplete) ─► entered ─► (restored)
 //!   began ─► (held · whole) ─► at each hook: filtered, tracked · invalid · untracked, mapping, mapped, rewritten
 //!         ─► routed ─► confirmed ─► sent · delivered          or, anywhere: dropped ─► began (the answer) … · silent
 //! ```
 //! Between them come what the engine ([`uct_engine::Observer`]) and the rules ([`uct_nat::rules::Observer`]) tell.
 
-use uct_engine::{Confirm, Direction, Entry, Hook, Info, Invalid, Packet};
+use uct_engine::{Confirm, Direction, Entry, Hook, Info, Invalid, Packet, Time};
 use uct_nat::Rewrite;
 use uct_nat::rules::{Action, ChainId, Verdict};
 
@@ -33,6 +34,14 @@ pub trait Observer: uct_engine::Observer + uct_nat::rules::Observer {
     fn is_listening(&self) -> bool {
         false
     }
+
+    /// A frame of a capture is taken; what was to happen until then happens now.
+    fn clock(&mut self, number: u64, at: Time) {
+        let _ = (number, at);
+    }
+
+    /// Time has passed, the frame enters.
+    fn entered(&mut self) {}
 
     /// A packet begins its way, as it is.
     fn began(&mut self, cause: Cause, packet: &Packet<'_>) {

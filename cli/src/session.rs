@@ -1,0 +1,105 @@
+//! A replay made ready: what every command that replays a capture is given, opened and checked in one place.
+//!
+//! ```text
+//!   Input ─► Session::open ─► Opened { source, topology } ─► start ─► Session { router, replay, source }
+//! ```
+
+use std::sync::Arc;
+
+use uct_engine::Engine;
+use uct_pipeline::capture::{CaptureError, Frame, Interface, Reader, Source};
+use uct_pipeline::replay::{ReadAhead, Replay};
+use uct_pipeline::router::Router;
+use uct_pipeline::topology::{Entry, Topology};
+use uct_pipeline::vantage::Vantage;
+
+use crate::args::{self, VantageArg};
+use crate::{Failure, rules};
+
+/// A capture, read from the start or from where inference left it.
+pub enum Capture {
+    /// From the start.
+    Whole(Reader),
+    /// Its first frames were read already, to infer a topology.
+    ReadAhead(ReadAhead<Reader>),
+}
+
+impl Source for Capture {
+    fn next(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        match self {
+            Capture::Whole(s) => s.next(),
+            Capture::ReadAhead(s) => s.next(),
+        }
+    }
+
+    fn interfaces(&self) -> &[Interface] {
+        match self {
+            Capture::Whole(s) => s.interfaces(),
+            Capture::ReadAhead(s) => s.interfaces(),
+        }
+    }
+}
+
+/// A capture that is open, and the router's surroundings.
+pub struct Opened<'a> {
+    args: &'a args::Setup,
+    engine: Arc<Engine>,
+    source: Capture,
+    entry: Entry,
+    /// Given or inferred.
+    pub topology: Topology,
+}
+
+/// A replay, ready to begin.
+pub struct Session {
+    /// The router.
+    pub router: Arc<Router>,
+    /// The replay.
+    pub replay: Replay,
+    /// The capture.
+    pub source: Capture,
+}
+
+impl Session {
+    /// Opens the capture and finds out what surrounds the router; what was inferred is said on stderr.
+    pub fn open(input: &args::Input) -> Result<Opened<'_>, Failure> {
+        let args = &input.setup;
+        let engine = Arc::new(Engine::new(args.seed));
+        for setting in &args.sysctl {
+            let Some((key, value)) = setting.split_once('=') else {
+                return Err(Failure::usage(format!("'--sysctl {setting}' is not KEY=VALUE")));
+            };
+            engine.settings().set_by_name(key.trim(), value).map_err(Failure::usage)?;
+        }
+        let reader = Reader::open(&input.capture).map_err(Failure::input)?;
+        let (source, topology, entry) = match &args.topology {
+            Some(path) => {
+                let topology = Topology::open(path).map_err(Failure::input)?;
+                (Capture::Whole(reader), topology, Entry::Named)
+            }
+            None => {
+                let (source, inferred) = ReadAhead::infer(reader, &args.inside);
+                for note in &inferred.notes {
+                    eprintln!("uct: no --topology; {note}");
+                }
+                (Capture::ReadAhead(source), inferred.topology, inferred.entry)
+            }
+        };
+        Ok(Opened { args, engine, source, entry, topology })
+    }
+}
+
+impl Opened<'_> {
+    /// Reads the rules and builds the router.
+    pub fn start(self) -> Result<Session, Failure> {
+        let Opened { args, engine, source, entry, topology } = self;
+        let rules = rules::load(args.rules.as_deref(), &args.rule)?;
+        let router = Arc::new(Router::new(engine, rules, topology, args.seed));
+        let vantage = match args.vantage {
+            VantageArg::Router => Vantage::Router,
+            VantageArg::Inside => Vantage::Inside(args.inside.clone()),
+        };
+        let replay = Replay::new(Arc::clone(&router), entry, vantage);
+        Ok(Session { router, replay, source })
+    }
+}
