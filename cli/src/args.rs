@@ -116,6 +116,10 @@ pub struct Setup {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 
+    /// Where ports come from that Linux draws at random
+    #[arg(long, value_enum, default_value_t = PortsArg::Seed, value_name = "FROM")]
+    pub ports: PortsArg,
+
     /// Where the capture was taken
     #[arg(long, value_enum, default_value_t = VantageArg::Router)]
     pub vantage: VantageArg,
@@ -174,6 +178,15 @@ pub enum ColorArg {
     Always,
     /// Never
     Never,
+}
+
+/// Where ports come from that Linux draws at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PortsArg {
+    /// From the seed
+    Seed,
+    /// From the capture, if its answers tell: those that the original router drew (reads the capture twice)
+    Capture,
 }
 
 /// Where a capture was taken.

@@ -6,6 +6,7 @@ pub mod args;
 pub mod conntrack;
 pub mod explain;
 pub mod man;
+pub mod ports;
 pub mod replay;
 pub mod rules;
 pub mod session;

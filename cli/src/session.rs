@@ -4,6 +4,7 @@
 //!   Input ─► Session::open ─► Opened { source, topology } ─► start ─► Session { router, replay, source }
 //! ```
 
+use std::path::Path;
 use std::sync::Arc;
 
 use uct_engine::Engine;
@@ -13,7 +14,8 @@ use uct_pipeline::router::Router;
 use uct_pipeline::topology::{Entry, Topology};
 use uct_pipeline::vantage::Vantage;
 
-use crate::args::{self, VantageArg};
+use crate::args::{self, PortsArg, VantageArg};
+use crate::ports::AsCaptured;
 use crate::{Failure, rules};
 
 /// A capture, read from the start or from where inference left it.
@@ -43,6 +45,7 @@ impl Source for Capture {
 /// A capture that is open, and the router's surroundings.
 pub struct Opened<'a> {
     args: &'a args::Setup,
+    capture: &'a Path,
     engine: Arc<Engine>,
     source: Capture,
     entry: Entry,
@@ -64,6 +67,9 @@ impl Session {
     /// Opens the capture and finds out what surrounds the router; what was inferred is said on stderr.
     pub fn open(input: &args::Input) -> Result<Opened<'_>, Failure> {
         let args = &input.setup;
+        if args.ports == PortsArg::Capture && input.capture.as_os_str() == "-" {
+            return Err(Failure::usage("'--ports capture' reads the capture twice, so it cannot be standard input"));
+        }
         let engine = Arc::new(Engine::new(args.seed));
         for setting in &args.sysctl {
             let Some((key, value)) = setting.split_once('=') else {
@@ -85,16 +91,22 @@ impl Session {
                 (Capture::ReadAhead(source), inferred.topology, inferred.entry)
             }
         };
-        Ok(Opened { args, engine, source, entry, topology })
+        Ok(Opened { args, capture: &input.capture, engine, source, entry, topology })
     }
 }
 
 impl Opened<'_> {
     /// Reads the rules and builds the router.
     pub fn start(self) -> Result<Session, Failure> {
-        let Opened { args, engine, source, entry, topology } = self;
+        let Opened { args, capture, engine, source, entry, topology } = self;
         let rules = rules::load(args.rules.as_deref(), &args.rule)?;
-        let router = Arc::new(Router::new(engine, rules, topology, args.seed));
+        let router = Arc::new(match args.ports {
+            PortsArg::Seed => Router::new(engine, rules, topology, args.seed),
+            PortsArg::Capture => {
+                let draw = AsCaptured::read(capture, args.seed).map_err(Failure::input)?;
+                Router::with_draw(engine, rules, topology, args.seed, draw)
+            }
+        });
         let vantage = match args.vantage {
             VantageArg::Router => Vantage::Router,
             VantageArg::Inside => Vantage::Inside(args.inside.clone()),

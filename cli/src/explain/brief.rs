@@ -65,15 +65,22 @@ fn way(way: &Way, out: &mut String) {
                 let _ = write!(out, " | whole of {fragments} fragments");
             }
             Step::Nat(nat) if nat.before != nat.after => {
-                let by = nat.rule.as_ref().map_or_else(|| "clash mended".to_owned(), words::place);
-                let _ = write!(out, " | {} → {} ({by})", nat.before.text, nat.after.text.green());
+                let by = match (&nat.rule, &nat.action) {
+                    (Some(rule), Some(action)) => format!("{action} {}", words::place(rule)),
+                    _ => format!("{} changed to mend a clash", nat.end),
+                };
+                let _ = write!(out, " | {}", by.green());
             }
             Step::Confirmed { outcome: outcome @ ("clash" | "merged"), by, .. } => {
                 let by = by.as_ref().map_or(String::new(), |c| format!(" #{}", c.id));
                 let _ = write!(out, " | {outcome} with{by}");
             }
-            Step::Dropped { reason, rule, .. } => {
-                let by = rule.as_ref().map_or(String::new(), |r| format!(" by {}", words::place(r)));
+            Step::Dropped { reason, why, rule } => {
+                let by = match (rule, *reason) {
+                    (Some(rule), _) => format!(" {}", words::place(rule)),
+                    (None, "rule") => format!(" ({why})"),
+                    _ => String::new(),
+                };
                 let _ = write!(out, " | {}{by}", format_args!("dropped: {reason}").red());
             }
             Step::Delivered { .. } => out.push_str(" | to the router itself"),
