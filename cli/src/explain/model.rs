@@ -295,7 +295,13 @@ pub enum Step {
     /// A departure from TCP's table.
     Exception { why: String },
     /// The window's tests.
-    Window { direction: &'static str, verdict: &'static str, tests: Vec<WindowTest> },
+    Window {
+        direction: &'static str,
+        verdict: &'static str,
+        /// Nothing was seen of the receiver yet: what its numbers are is not known.
+        receiver_unseen: bool,
+        tests: Vec<WindowTest>,
+    },
     /// What TCP knows of both ends now.
     Ends { original: EndView, reply: EndView },
     /// The timeout that follows is not the state's own.

@@ -202,7 +202,9 @@ impl uct_engine::Observer for Explainer {
             Window::Overshoot(_) => "overshoot",
             Window::Outside(_) => "outside",
         };
-        self.push(Step::Window { direction: dir.name(), verdict, tests });
+        let record = self.conn.and_then(|id| self.ledger.get(id));
+        let receiver_unseen = record.is_some_and(|r| r.ends[receiver as usize].max_win == 0);
+        self.push(Step::Window { direction: dir.name(), verdict, receiver_unseen, tests });
     }
 
     fn ends(&mut self, ends: &[Peer; 2]) {

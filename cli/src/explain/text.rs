@@ -118,7 +118,7 @@ fn step(step: &Step, at: usize, way: &Way, out: &mut String) {
             row("state", &format!("{arrow}  {segment} in {direction} direction: {why}"), out);
         }
         Step::Exception { why } => row("", why, out),
-        Step::Window { verdict, tests, .. } => window(verdict, tests, out),
+        Step::Window { verdict, receiver_unseen, tests, .. } => window(verdict, *receiver_unseen, tests, out),
         Step::Ends { original, reply } => {
             row("ends", &end("original", original), out);
             more(&end("reply   ", reply), out);
@@ -186,7 +186,7 @@ fn lookup(tuple: &TupleView, zone: u16, found: Option<&ConnRef>, direction: Opti
     row("lookup", &format!("{} {}{zone}: {found}", tuple.protocol, tuple.text), out);
 }
 
-fn window(verdict: &str, tests: &[WindowTest], out: &mut String) {
+fn window(verdict: &str, receiver_unseen: bool, tests: &[WindowTest], out: &mut String) {
     let verdict = match verdict {
         "inside" => verdict.to_owned(),
         _ => verdict.replace('_', " ").red().to_string(),
@@ -194,7 +194,8 @@ fn window(verdict: &str, tests: &[WindowTest], out: &mut String) {
     if tests.is_empty() {
         return row("window", &format!("{verdict}: nothing to compare with yet"), out);
     }
-    row("window", &verdict, out);
+    let hint = if receiver_unseen { ", though nothing was seen of the receiver yet" } else { "" };
+    row("window", &format!("{verdict}{hint}"), out);
     for t in tests {
         let sign = if matches!(t.test, "I" | "III") { '≤' } else { '≥' };
         let holds = if t.holds { "holds".to_owned() } else { "fails".red().bold().to_string() };

@@ -177,6 +177,8 @@ fn states(way: &Way, words: &mut Vec<String>) {
     for step in &way.steps {
         match step {
             Step::Window { .. } if is_liberal => {}
+            // What was picked up in mid-stream is liberal until both ends are known: nothing to wonder at.
+            Step::Exception { why } if *why == liberal && is_first_look(way) => {}
             Step::Transition { state, next: Some(next), why, .. } if next != state => {
                 let after = way.connection.as_ref().and_then(|c| c.state);
                 if after.is_none_or(|after| after == *next) {
@@ -199,6 +201,10 @@ fn states(way: &Way, words: &mut Vec<String>) {
             _ => {}
         }
     }
+}
+
+fn is_first_look(way: &Way) -> bool {
+    way.steps.iter().any(|s| matches!(s, Step::Window { receiver_unseen: true, .. }))
 }
 
 /// What NAT decided, or does because it was decided.
@@ -310,6 +316,9 @@ pub fn id_word(nat: &NatStep) -> &'static str {
 }
 
 fn found(search: &SearchView, word: &str, chosen: u16) -> String {
+    if search.first == search.last {
+        return format!("it is the only {word} that the rule allows, and it is free");
+    }
     let from = match search.start {
         "lowest" => "the lowest first".to_owned(),
         "shifted" => format!("from offset {}", search.offset),

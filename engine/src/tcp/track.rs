@@ -421,7 +421,7 @@ impl Tcp {
             }
             if new == TcpState::Established {
                 // Picked up in mid-stream and not answered.
-                if unacked_ceiling < timeout {
+                if unacked_ceiling <= timeout {
                     ceiling = Some(Ceiling::Unanswered);
                     timeout = unacked_ceiling;
                 }
