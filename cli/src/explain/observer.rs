@@ -361,6 +361,9 @@ impl router::Observer for Explainer {
             let pin = Pin { packet: self.number, rule: rule.clone() };
             record.pins[decision.manip as usize] = Some(pin);
         }
+        if let PortChoice::Found(uct_nat::Search { evicted: Some(id), .. }) = decision.port {
+            self.ledger.close(id);
+        }
         let step = self.nat_step(decision, rule, action);
         self.push(Step::Nat(Box::new(step)));
     }

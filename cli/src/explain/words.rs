@@ -170,6 +170,11 @@ pub fn set_by(test: &WindowTest) -> String {
 /// What became of the state.
 fn states(way: &Way, words: &mut Vec<String>) {
     if way.info == Some("invalid") {
+        for step in &way.steps {
+            if let Step::Exception { why } = step {
+                words.push(format!("{}.", capital(why)));
+            }
+        }
         return;
     }
     let liberal = uct_engine::tcp::Exception::Liberal.to_string();
@@ -316,9 +321,6 @@ pub fn id_word(nat: &NatStep) -> &'static str {
 }
 
 fn found(search: &SearchView, word: &str, chosen: u16) -> String {
-    if search.first == search.last {
-        return format!("it is the only {word} that the rule allows, and it is free");
-    }
     let from = match search.start {
         "lowest" => "the lowest first".to_owned(),
         "shifted" => format!("from offset {}", search.offset),
@@ -332,6 +334,9 @@ fn found(search: &SearchView, word: &str, chosen: u16) -> String {
         .evicted
         .as_ref()
         .map_or(String::new(), |c| format!("; {}, which has ended, had to make room", connection(c)));
+    if search.first == search.last {
+        return format!("it is the only {word} that the rule allows, and it is free{evicted}");
+    }
     format!(
         "a free {word} was searched in {}-{}, {from}, and {chosen} was found {nth}{evicted}",
         search.first, search.last

@@ -98,7 +98,10 @@ fn packets_are_chosen_by_number_and_by_connection() {
     assert_eq!(numbers(&["--packet", "2", "--packet", "60-"]), [2, 60, 61, 62, 63]);
     assert_eq!(numbers(&["--packet", "-2"]), [1, 2]);
     assert_eq!(numbers(&["--conn", "udp host 198.51.100.53"]), [1, 2, 21, 22]);
-    assert_eq!(numbers(&["--conn", "tcp orig-src 192.168.1.12 reply-dport 42443", "--packet", "-40"]), [35, 36, 37, 38, 39, 40]);
+    assert_eq!(
+        numbers(&["--conn", "tcp orig-src 192.168.1.12 reply-dport 42443", "--packet", "-40"]),
+        [35, 36, 37, 38, 39, 40]
+    );
     assert_eq!(numbers(&["--conn", "invalid"]), [55, 59, 60]);
     assert_eq!(numbers(&["--conn", "#7"]), [51, 52]);
     assert_eq!(numbers(&["--conn", "dropped tcp dst 203.0.113.1"]), [58, 59, 60]);
@@ -117,7 +120,10 @@ fn what_is_asked_for_wrongly_is_named() {
     };
     let wrong = |args: &[&str], text: &str| assert_eq!(say(args), (Some(2), text.to_owned()));
     wrong(&["--packet", "0"], "uct: '--packet 0' is no packet number; N, N-M, N- or -M is expected, counted from 1");
-    wrong(&["--packet", "9-3"], "uct: '--packet 9-3' is no packet number; N, N-M, N- or -M is expected, counted from 1");
+    wrong(
+        &["--packet", "9-3"],
+        "uct: '--packet 9-3' is no packet number; N, N-M, N- or -M is expected, counted from 1",
+    );
     wrong(&["--conn", "tcp dport"], "uct: --conn: 'dport' wants a port after it");
     wrong(&["--conn", "src here"], "uct: --conn: 'here' is no address and no prefix");
     wrong(&["--conn", "id x"], "uct: --conn: 'x' is no connection's number");

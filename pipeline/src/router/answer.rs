@@ -70,7 +70,11 @@ impl Router {
         bytes: &mut Vec<u8>,
         observer: &mut impl Observer,
     ) -> bool {
-        if let Err(why) = icmp_error::check(message, packet, Addressed::default()) {
+        let delivery = match iif.map(|iif| self.routes.input(iif, packet.src(), packet.dst())) {
+            Some(route::Answer::Local(delivery)) => Some(delivery),
+            _ => None,
+        };
+        if let Err(why) = icmp_error::check(message, packet, Addressed { link: None, delivery }) {
             observer.silent(why);
             return false;
         }
