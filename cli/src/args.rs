@@ -28,6 +28,17 @@ pub enum Command {
     Replay(Replay),
     /// Say of every packet what a Linux router would do with it, and why
     Explain(Explain),
+    /// Keep a table behind a socket; with no interfaces it is idle
+    Run(Run),
+    /// Look into a router's table and change it, in the words of conntrack(8): see `uct conntrack --help`
+    #[command(disable_help_flag = true)]
+    Conntrack {
+        /// --socket PATH, then what conntrack(8) takes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Read and set the settings of a running router, under the kernel's names
+    Sysctl(Sysctl),
     /// Print completions for a shell: `uct completions bash > /etc/bash_completion.d/uct`
     Completions {
         /// The shell
@@ -187,6 +198,45 @@ pub enum PortsArg {
     Seed,
     /// From the capture, if its answers tell: those that the original router drew (reads the capture twice)
     Capture,
+}
+
+/// Keep a table behind a socket.
+///
+/// Other programs look into it and change it through the socket: `uct conntrack`, `uct sysctl`, or anything that speaks JSON
+/// (docs/socket.md). Without interfaces nothing moves but what they put in, and the clock.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The socket [default: $UCT_SOCKET, or /run/uct.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// A group whose members may connect; without it only the owner and root may
+    #[arg(long, value_name = "GROUP")]
+    pub socket_group: Option<String>,
+
+    /// Members of the group may look and change nothing
+    #[arg(long, requires = "socket_group")]
+    pub socket_ro: bool,
+
+    /// A setting by the kernel's name, as nf_conntrack_acct=1; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub sysctl: Vec<String>,
+
+    /// Seed of the hash and of what Linux draws at random [default: random]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+/// Read and set the settings of a running router.
+#[derive(Debug, Args)]
+pub struct Sysctl {
+    /// The socket [default: $UCT_SOCKET, or /run/uct.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// What to read (KEY) and what to set (KEY=VALUE); everything is read if nothing is named
+    #[arg(value_name = "KEY[=VALUE]")]
+    pub settings: Vec<String>,
 }
 
 /// Where a capture was taken.

@@ -9,7 +9,9 @@ pub mod man;
 pub mod ports;
 pub mod replay;
 pub mod rules;
+pub mod run;
 pub mod session;
+pub mod sysctl;
 
 /// What stops a command: one line, and the exit code.
 #[derive(Debug)]

@@ -1,15 +1,22 @@
 //! The `uct` command.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use uct::args::{Cli, Command};
 
 fn main() -> ExitCode {
+    if let Some(words) = conntrack_words() {
+        return uct::conntrack::run(&words);
+    }
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Replay(args) => uct::replay::run(args),
         Command::Explain(args) => uct::explain::run(args),
+        Command::Run(args) => uct::run::run(args),
+        Command::Sysctl(args) => uct::sysctl::run(args),
+        Command::Conntrack { words } => return uct::conntrack::run(words),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "uct", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -20,4 +27,14 @@ fn main() -> ExitCode {
         eprintln!("uct: {}", failure.message);
         ExitCode::from(failure.code)
     })
+}
+
+/// What follows `uct conntrack`, or the name `conntrack` itself: conntrack(8)'s words have rules of their own.
+fn conntrack_words() -> Option<Vec<String>> {
+    let mut words = std::env::args_os().map(|w| w.to_string_lossy().into_owned());
+    let program = words.next()?;
+    if Path::new(&program).file_name().is_some_and(|name| name == "conntrack") {
+        return Some(words.collect());
+    }
+    (words.next()? == "conntrack").then(|| words.collect())
 }

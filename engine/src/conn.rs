@@ -277,6 +277,16 @@ impl Conn {
         self.lock().extras.as_ref().and_then(|e| e.master.clone())
     }
 
+    /// Gives it timeouts of its own. A first packet starts the policy's opening timeout, whatever its tracker said.
+    pub fn set_timeout_policy(&self, policy: &Arc<TimeoutPolicy>) {
+        self.with_extras(|extras| extras.timeouts = Some(Arc::clone(policy)));
+        if let Some(opening) = policy.opening()
+            && !self.status().contains(Status::CONFIRMED)
+        {
+            self.set_timeout(Time::ZERO, opening);
+        }
+    }
+
     /// Changes what only some connections have.
     pub fn with_extras<T>(&self, change: impl FnOnce(&mut Extras) -> T) -> T {
         let mut inner = self.lock();

@@ -13,7 +13,7 @@ use crate::event::{Client, Event, EventKind, EventMask, Events};
 use crate::expiry::Expiry;
 use crate::observe::{Observer, Silent};
 use crate::table::{Table, Taken};
-use crate::{Direction, Entry, Gone, Protocol, Settings, Stats, Status, Sysctl, Time, Tuple, Zone};
+use crate::{Direction, Entry, Gone, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Tuple, Zone};
 
 /// A connection tracker.
 #[derive(Debug)]
@@ -200,6 +200,13 @@ impl Engine {
             self.gone.lock().push(Arc::clone(conn));
         }
         true
+    }
+
+    /// Takes a connection out of the table because of a packet that is dropped for it. The packet is counted a second time,
+    /// as Linux does.
+    pub fn kill(&self, conn: &Arc<Conn>, dir: Direction, packet: &Packet<'_>, now: Time) -> bool {
+        conn.count(dir, packet.wire_len());
+        self.destroy(conn, now, None)
     }
 
     /// Destroys what has run out at `now`, each at its own deadline and in that order, at most `most` of them. Answers how many.

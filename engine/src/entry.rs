@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sctp::SctpState;
 use crate::state::State;
 use crate::tcp::{PeerInfo, TcpState};
 use crate::{ConnId, Status, Time, Tuple, Zone};
@@ -29,12 +30,20 @@ pub enum ProtoInfo {
         /// Window scale and flags of each direction.
         peers: [PeerInfo; 2],
     },
+    /// SCTP.
+    Sctp {
+        /// Its state.
+        state: SctpState,
+        /// The verification tag that each direction carries; 0 if it is not known.
+        vtags: [u32; 2],
+    },
 }
 
 impl ProtoInfo {
     pub(crate) fn of(state: &State) -> Self {
         match state {
             State::Tcp(t) => ProtoInfo::Tcp { state: t.state(), peers: t.peer_info() },
+            State::Sctp(s) => ProtoInfo::Sctp { state: s.state(), vtags: s.vtags() },
             _ => ProtoInfo::None,
         }
     }
@@ -44,6 +53,7 @@ impl ProtoInfo {
         match self {
             ProtoInfo::None => None,
             ProtoInfo::Tcp { state, .. } => Some(state.name()),
+            ProtoInfo::Sctp { state, .. } => Some(state.name()),
         }
     }
 }

@@ -107,3 +107,6 @@ impl Queue {
         self.heap.push(Reverse(Visit { at, seq, conn }));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     Message,
     /// An error; it belongs to the connection of this tuple, if it is addressed to the tuple's destination.
     Error(Tuple),
-    /// Neighbour discovery and multicast listener discovery: not tracked.
+    /// Neighbour discovery, multicast listener and multicast router discovery: not tracked.
     Untracked,
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn check(packet: &Packet<'_>, verify: Verify) -> Result<Kind, Invalid
         },
         Family::Ipv6 => match kind {
             0..=127 => quoted(Family::Ipv6, &held[8..]).map(Kind::Error),
-            130..=136 | 143 => Ok(Kind::Untracked),
+            130..=136 | 143 | 151 | 152 => Ok(Kind::Untracked),
             _ => Ok(Kind::Message),
         },
     }

@@ -8,7 +8,7 @@
 //! ```text
 //!   tuple ── status ── settings ── reason          the words
 //!   packet ── checksum                             bytes
-//!   tcp ── udp ── icmp ── state                    the trackers: check, open, update
+//!   tcp ── sctp ── udp ── icmp ── state                    the trackers: check, open, update
 //!   conn ── entry ── table ── expiry ── event      what is kept
 //!   engine ── track ── client                      the whole: what packets do, what programs may do
 //! ```
@@ -24,6 +24,7 @@ mod icmp;
 mod observe;
 mod packet;
 mod reason;
+pub mod sctp;
 mod settings;
 mod state;
 mod stats;
@@ -40,9 +41,9 @@ pub use engine::{Confirm, Engine, Listening};
 pub use entry::{Counters, Entry, ProtoInfo};
 pub use event::{Client, Event, EventKind, EventMask};
 pub use observe::{Observer, Silent};
-pub use packet::{Fragment, MAX_EXTENSIONS, More, Packet, Quote};
+pub use packet::{Fragment, More, Packet, Quote};
 pub use reason::{BadTransition, Bound, Gone, Invalid, Malformed};
-pub use settings::{SettingError, Settings, Sysctl, TimeoutPolicy, Timeouts};
+pub use settings::{PolicyError, SettingError, Settings, Sysctl, TimeoutPolicy, Timeouts};
 pub use stats::{Counter, Stats};
 pub use status::{Hook, Info, Manip, Status};
 pub use time::Time;

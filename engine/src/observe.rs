@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use crate::conn::Conn;
+use crate::sctp;
 use crate::tcp::{Ceiling, Class, Exception, Next, Peer, TcpState, Tests, Window};
 use crate::{ConnId, Direction, Gone, Sysctl, Time, Tuple, Zone};
 
@@ -34,6 +35,18 @@ pub trait Observer {
     /// TCP departed from its table.
     fn exception(&mut self, why: Exception) {
         let _ = why;
+    }
+
+    /// SCTP's table was asked: a chunk met this state.
+    fn sctp(
+        &mut self,
+        dir: Direction,
+        chunk: sctp::Chunk,
+        state: sctp::SctpState,
+        next: sctp::Next,
+        why: &'static str,
+    ) {
+        let _ = (dir, chunk, state, next, why);
     }
 
     /// A segment was held against the window. `tests` has what was compared; none if there was nothing to compare with yet.

@@ -13,7 +13,9 @@
 //! are taken from its IP header, and no checksum over bytes that are missing is verified or blamed.
 //!
 //! Invariants: `bytes` holds at least the IP header; `transport` is within `bytes`; nothing here allocates.
-//! The walk over IPv6 extension headers is bounded by [`MAX_EXTENSIONS`].
+//! The walk over IPv6 extension headers is bounded by the packet: as measured there is no limit to their number, and each
+//! is eight bytes or more. Hop-by-hop, routing, fragment, authentication and destination headers are walked over; any other
+//! number is a protocol (ESP, and mobility, HIP and Shim6 too), "no next header" is none.
 //!
 //! Sources: RFC 791, RFC 8200 §4, RFC 4302 (authentication header length); which extension headers the tracker walks over
 //! was measured on Linux 6.18.
@@ -24,8 +26,7 @@ use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
 
 use crate::{Family, Malformed, Protocol};
 
-/// Most IPv6 extension headers that are walked over.
-pub const MAX_EXTENSIONS: usize = 16;
+mod options;
 
 /// What makes a packet one piece of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,6 +232,9 @@ fn layout_v6(bytes: &[u8], wire_len: usize) -> Result<Layout, Malformed> {
         return Err(Malformed::Length { length: total, have: wire_len.max(bytes.len()) });
     }
     let held = &bytes[..total.min(bytes.len())];
+    if header.next_header().0 == HOP_BY_HOP {
+        options::check(held, 40, total)?;
+    }
     let walk = walk_extensions(held, header.next_header().0);
     Ok(Layout {
         family: Family::Ipv6,
@@ -258,7 +262,8 @@ const DESTINATION: u8 = 60;
 fn walk_extensions(held: &[u8], first: u8) -> Walk {
     let mut walk = Walk { protocol: first, transport: None, fragment: None };
     let mut at = 40;
-    for _ in 0..MAX_EXTENSIONS {
+    loop {
+        // Never 0, so the walk ends with the bytes.
         let len = match walk.protocol {
             NO_NEXT_HEADER => return walk,
             HOP_BY_HOP | ROUTING | DESTINATION => held.get(at + 1).map(|l| (usize::from(*l) + 1) * 8),
@@ -287,7 +292,6 @@ fn walk_extensions(held: &[u8], first: u8) -> Walk {
         }
         at += len;
     }
-    walk
 }
 
 /// What can be read of a packet that an ICMP error quotes.

@@ -41,6 +41,12 @@ pub enum Malformed {
         /// Bytes that are there.
         have: usize,
     },
+    /// IPv6 hop-by-hop options that a router has to discard the packet for.
+    #[error("hop-by-hop options: the one at byte {at} is broken, or says to discard the packet")]
+    HopByHop {
+        /// Where in the packet the option starts.
+        at: usize,
+    },
     /// The IPv4 header checksum is wrong.
     #[error("wrong IPv4 header checksum")]
     HeaderChecksum,
@@ -179,11 +185,13 @@ invalid! {
     /// ICMP of the other family.
     IcmpFamily = "icmp-family", "icmp of the wrong IP version";
     /// An SCTP packet that the state machine does not take.
-    SctpState = "sctp-state", "invalid SCTP chunk in this state";
+    SctpState(crate::sctp::BadChunk) = "sctp-state", "{0}";
     /// SCTP chunks that do not parse, or that may not travel together.
     SctpChunks = "sctp-chunks", "invalid SCTP chunks";
     /// A wrong SCTP verification tag.
-    SctpVtag = "sctp-vtag", "wrong SCTP verification tag";
+    SctpVtag(u32) = "sctp-vtag", "wrong SCTP verification tag {0:#010x}";
+    /// An SCTP INIT ACK that announces another tag than the one that is known.
+    SctpInitAck(u32) = "sctp-init-ack", "SCTP INIT ACK announces tag {0:#010x}, another is known";
     /// An SCTP packet that cannot open an association.
-    SctpNew = "sctp-new", "invalid new: this SCTP chunk cannot open an association";
+    SctpNew(crate::sctp::Chunk) = "sctp-new", "invalid new: {0} cannot open an association";
 }

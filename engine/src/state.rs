@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use crate::event::EventMask;
+use crate::sctp::Sctp;
 use crate::tcp::Tcp;
 use crate::{Invalid, Sysctl, Time};
 
@@ -22,6 +23,7 @@ pub(crate) enum State {
     /// UDP-Lite and GRE: a stream from the first packet after the reply.
     Stream,
     Icmp,
+    Sctp(Sctp),
     Generic,
 }
 

@@ -13,6 +13,7 @@ use crate::conn::{Seed, Unconfirmed};
 use crate::engine::Engine;
 use crate::event::EventMask;
 use crate::observe::Observer;
+use crate::sctp::{self, Sctp};
 use crate::settings::Timeouts;
 use crate::state::{Assured, State, Update};
 use crate::tcp::{self, Segment, Standing, Tcp, Verify};
@@ -53,8 +54,9 @@ pub enum Track {
 }
 
 /// What `check` learnt of the transport header.
-enum Transport {
+enum Transport<'p> {
     Tcp(Segment),
+    Sctp(sctp::Body<'p>),
     Other,
 }
 
@@ -149,6 +151,7 @@ impl Engine {
             Protocol::TCP => tcp::check(packet, verify).map(Transport::Tcp),
             Protocol::UDP => udp::check(packet, verify).map(|()| Transport::Other),
             Protocol::UDPLITE => udp::check_lite(packet, verify).map(|()| Transport::Other),
+            Protocol::SCTP => sctp::check(packet, verify).map(Transport::Sctp),
             Protocol::ICMP | Protocol::ICMPV6 => match self.check_icmp(packet, verify, template, observer) {
                 Ok(answer) => return answer,
                 Err(None) => Ok(Transport::Other),
@@ -266,7 +269,7 @@ impl Engine {
     fn open(
         &self,
         tuple: &Tuple,
-        transport: &Transport,
+        transport: &Transport<'_>,
         template: &Template,
         now: Time,
         observer: &mut impl Observer,
@@ -281,6 +284,7 @@ impl Engine {
             (Protocol::TCP, Transport::Tcp(segment)) => {
                 State::Tcp(Tcp::open(segment, self.settings()).map_err(refuse)?)
             }
+            (Protocol::SCTP, Transport::Sctp(body)) => State::Sctp(Sctp::open(body).map_err(refuse)?),
             (Protocol::UDP, _) => State::Udp(udp::open(now)),
             (Protocol::UDPLITE | Protocol::GRE, _) => State::Stream,
             (Protocol::ICMP | Protocol::ICMPV6, _) => {
@@ -307,7 +311,7 @@ impl Engine {
     fn update(
         &self,
         ct: &Ct,
-        transport: &Transport,
+        transport: &Transport<'_>,
         dir: Direction,
         now: Time,
         observer: &mut impl Observer,
@@ -331,7 +335,15 @@ impl Engine {
                 let standing = Standing { status, remaining, settings, timeouts };
                 tcp.update(segment, dir, &standing, observer)
             }
-            (State::Tcp(_), Transport::Other) => Update::Invalid { why: Invalid::ShortPacket, timeout: None },
+            (State::Sctp(sctp), Transport::Sctp(body)) => {
+                let step = sctp.update(body, dir, &timeouts, observer);
+                ct.note(step.events);
+                if step.assured == Assured::Now && !ct.set_status(Status::ASSURED).is_empty() {
+                    ct.note(EventMask::ASSURED);
+                }
+                step.update
+            }
+            (State::Tcp(_) | State::Sctp(_), _) => Update::Invalid { why: Invalid::ShortPacket, timeout: None },
             (State::Udp(stream), _) => udp::update(stream, status, timeouts, now),
             (State::Stream, _) if protocol == Protocol::GRE => {
                 let (first, stream) = (Sysctl::GreTimeout, Sysctl::GreTimeoutStream);
@@ -347,3 +359,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What was decided about one end of a connection, and why: plain data, cheap to make, worth reading only for whoever asks.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use thiserror::Error;
 use uct_engine::{ConnId, L4, Manip, Tuple};
@@ -128,15 +129,16 @@ impl fmt::Display for Search {
 /// One sentence: what became of the end, and why.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = |t: &Tuple| match self.manip {
-            Manip::Src => (t.src, t.l4.src_id()),
-            Manip::Dst => (t.dst, t.l4.dst_id()),
+        let end = |tuple: &Tuple| End { tuple: *tuple, manip: self.manip };
+        let (before, after) = (end(&self.before), end(&self.after));
+        let (name, port) = match self.manip {
+            Manip::Src => ("source", id_name(&self.before.l4)),
+            Manip::Dst => ("destination", id_name(&self.before.l4)),
         };
-        let (name, port) = (if self.manip == Manip::Src { "source" } else { "destination" }, id_name(&self.before.l4));
-        let ((old, old_id), (new, new_id)) = (end(&self.before), end(&self.after));
-        match (old == new, old_id == new_id) {
-            (true, true) => write!(f, "{name} {old}:{old_id} stays")?,
-            _ => write!(f, "{name} {old}:{old_id} becomes {new}:{new_id}")?,
+        if self.is_translated() {
+            write!(f, "{name} {before} becomes {after}")?;
+        } else {
+            write!(f, "{name} {before} stays")?;
         }
         match self.address {
             AddressChoice::Kept | AddressChoice::Only => {}
@@ -150,12 +152,34 @@ impl fmt::Display for Decision {
             write!(f, "; its reply tuple was taken by connection #{}", id.0)?;
         }
         match &self.port {
+            PortChoice::Kept if self.before.l4 == L4::None => Ok(()),
             PortChoice::Kept => write!(f, "; {port} kept"),
             PortChoice::Only => write!(f, "; {port} kept, the only one allowed"),
             PortChoice::Reused(id) => write!(f, "; as connection #{} from the same source", id.0),
             PortChoice::Found(search) => write!(f, "; {port} found in {search}"),
             PortChoice::Exhausted(search) => write!(f, "; no free {port} in {search}"),
-            PortChoice::Stuck => write!(f, "; there is no {port} to change"),
+            PortChoice::Stuck => write!(f, "; no {port} may be changed here"),
+        }
+    }
+}
+
+/// One end of a tuple, as people write it.
+struct End {
+    tuple: Tuple,
+    manip: Manip,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (address, port) = match self.manip {
+            Manip::Src => (self.tuple.src, self.tuple.l4.src_id()),
+            Manip::Dst => (self.tuple.dst, self.tuple.l4.dst_id()),
+        };
+        match self.tuple.l4 {
+            L4::Ports { .. } => SocketAddr::new(address, port).fmt(f),
+            L4::Icmp { id, .. } => write!(f, "{address} id {id}"),
+            L4::Keys { .. } => write!(f, "{address} key {port:#x}"),
+            L4::None => address.fmt(f),
         }
     }
 }

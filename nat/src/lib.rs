@@ -18,6 +18,8 @@ mod decision;
 mod draw;
 mod mangle;
 mod nat;
+#[cfg(test)]
+mod packets;
 mod range;
 mod restore;
 pub mod rules;

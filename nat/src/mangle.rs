@@ -47,7 +47,7 @@ pub enum Refusal {
     #[error("GRE version {0} cannot be destination-translated")]
     GreVersion(u8),
     /// A masqueraded connection would leave by another interface than the one whose address it borrowed. The connection is
-    /// to be destroyed.
+    /// to be destroyed ([`uct_engine::Engine::kill`]); what comes after it makes a new one.
     #[error("the connection is masqueraded with the address of another interface than the one it would leave by now")]
     InterfaceChanged,
 }

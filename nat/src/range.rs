@@ -1,5 +1,6 @@
 //! What a NAT rule asks for: addresses and ports to choose from, and how to choose.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use bitflags::bitflags;
@@ -153,5 +154,40 @@ impl Mapping {
             Mapping::Snat(_) | Mapping::Masquerade { .. } => Some(Manip::Src),
             Mapping::Dnat(_) | Mapping::Redirect { .. } => Some(Manip::Dst),
         }
+    }
+}
+
+/// nft's words for it: `dnat to 192.168.1.10:8080`; nothing for a null binding.
+impl fmt::Display for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, range) = match *self {
+            Mapping::Null => return Ok(()),
+            Mapping::Snat(range) => ("snat", range),
+            Mapping::Dnat(range) => ("dnat", range),
+            Mapping::Masquerade { ports, flags } => ("masquerade", Range { addresses: Addresses::Keep, ports, flags }),
+            Mapping::Redirect { ports, flags } => ("redirect", Range { addresses: Addresses::Keep, ports, flags }),
+        };
+        f.write_str(word)?;
+        let shown = |address: IpAddr| match address {
+            IpAddr::V6(address) if range.ports.is_some() => format!("[{address}]"),
+            address => address.to_string(),
+        };
+        match range.addresses {
+            Addresses::Keep if range.ports.is_some() => f.write_str(" to ")?,
+            Addresses::Keep => {}
+            Addresses::Within { first, last } if first == last => write!(f, " to {}", shown(first))?,
+            Addresses::Within { first, last } => write!(f, " to {}-{}", shown(first), shown(last))?,
+            Addresses::Prefix(net) => write!(f, " prefix to {net}")?,
+        }
+        match range.ports {
+            Some(Ports { first, last, .. }) if first == last => write!(f, ":{first}")?,
+            Some(Ports { first, last, .. }) => write!(f, ":{first}-{last}")?,
+            None => {}
+        }
+        let flags =
+            [(Flags::RANDOM, "random"), (Flags::FULLY_RANDOM, "fully-random"), (Flags::PERSISTENT, "persistent")];
+        let set: Vec<&str> =
+            flags.iter().filter(|(flag, _)| range.flags.contains(*flag)).map(|(_, name)| *name).collect();
+        if set.is_empty() { Ok(()) } else { write!(f, " {}", set.join(",")) }
     }
 }

@@ -156,9 +156,9 @@ pub(crate) fn rewrite_error(packet: &mut Packet<'_>, quoted: &Tuple, manip: Mani
 
     let before = checksum::sum(message);
     let Some(message) = packet.transport_mut() else { return Ok(Rewrite::Nothing) };
-    let Some(quote) = Quote::read(family, &message[ICMP_HEADER..]) else { return Ok(Rewrite::Nothing) };
+    let Some(bytes) = message.get_mut(ICMP_HEADER..) else { return Ok(Rewrite::Nothing) };
+    let Some(quote) = Quote::read(family, bytes) else { return Ok(Rewrite::Nothing) };
     let inner = change(quote.src, quote.dst, quoted, manip.inverse());
-    let bytes = &mut message[ICMP_HEADER..];
     mangle::mangle(Target { bytes, family, transport: Some(quote.transport), held }, quoted, manip.inverse())?;
     let after = checksum::sum(message);
     // The error's checksum covers the quote; a pseudo-header's change follows with the outer address.

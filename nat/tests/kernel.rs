@@ -185,7 +185,7 @@ impl Router {
         self.at(&mut packet, &mut t, if local { Hook::Input } else { Hook::Postrouting }, post, now)?;
         match self.engine.confirm(t.ct, now) {
             Confirm::Inserted(conn) => self.nat.confirmed(&conn),
-            Confirm::Known | Confirm::Merged(_) => {}
+            Confirm::Known(_) | Confirm::Merged(_) => {}
             Confirm::Clash(other) => {
                 self.said += &format!("  clash with #{}\n", other.id().0);
                 return None;
@@ -343,8 +343,15 @@ fn decisions() {
     same(include_str!("kernel/decisions.txt"), 250);
 }
 
+/// A few hosts and ports, so that everything collides, through every kind of rule.
+#[test]
+fn random_traffic() {
+    same(include_str!("kernel/random.txt"), 600);
+}
+
 /// More stories, recorded elsewhere: `UCT_STORIES=file cargo test -p uct-nat --test kernel`.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test may read a file")]
 fn stories_from_elsewhere() {
     let Some(path) = std::env::var_os("UCT_STORIES") else { return };
     same(&std::fs::read_to_string(path).unwrap(), 1);

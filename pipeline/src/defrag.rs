@@ -48,7 +48,8 @@
 //!
 //! # Sources
 //! RFC 791 section 3.2, RFC 815, RFC 8200 section 4.5, RFC 5722 (overlaps), RFC 6946 (atomic), RFC 7112 (header chain), RFC 3168
-//! section 5.3 (ECN); ip-sysctl and nf_conntrack-sysctl documentation; the table above.
+//! section 5.3 (ECN); ip-sysctl and nf_conntrack-sysctl documentation; the table above. `record.py` beside this module asks the
+//! kernel again, with random fragments; what it answered is kept in `kernel.txt` for a test.
 
 pub(crate) mod queue;
 #[cfg(test)]

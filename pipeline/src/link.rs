@@ -237,7 +237,8 @@ pub struct LinkHeader {
     pub tags: Tags,
 }
 
-/// Why a frame has no readable link header: it is [`Malformed`](https://www.rfc-editor.org/rfc/rfc894), not invalid.
+/// Why a frame has no readable link header: such a frame is malformed, like a packet that is
+/// [`uct_engine::Malformed`], and never reaches the tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum LinkError {
     /// It ends within its link header.

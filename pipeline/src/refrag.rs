@@ -18,7 +18,9 @@
 //! | DF when cut anew | set if one of the longest fragments had it | – |
 //! | whole though it came in pieces | never | if its length is at most that of the longest fragment: two pieces of which one has up to 8 bytes come out as one packet |
 //! | one fragment with a fragment header | never | when cut anew and it fits |
-//! | old boundaries are given up | a piece does not fit; TCP with less than 20 bytes in the first (it is pulled together for a look at its header) | a piece does not fit; a later fragment had fewer bytes of extension headers than the first; the fragmentable part began with headers that now count as unfragmentable |
+//! | old boundaries are given up | a piece does not fit | the same |
+//! | | a later fragment had a shorter header than the first (no room for a longer one in its buffer, on veth) | the same; also if the fragmentable part began with headers that now count as unfragmentable |
+//! | | TCP with less than 20 bytes in the first (it is pulled together for a look at its header) | (goes on as it came) |
 //! | length of the pieces then | the least of longest fragment and MTU, payload rounded down to 8 | the longest fragment's, at least 1280 |
 //! | options in later pieces | those of the first fragment, not-copied ones as no-operations | extension headers of the first fragment |
 //! | the fragment header stands behind | – | hop-by-hop, routing, and destination options, but not destination options behind a routing header |
@@ -163,7 +165,8 @@ impl Plan {
         let total = wire_len.checked_sub(header_len)?;
         let limit = how.map_or(mtu, |h| mtu.min(h.longest)).saturating_sub(header_len);
         let protocol = packet.get(9).copied().unwrap_or(0);
-        let old = how.filter(|h| h.wire_len == wire_len).map(|h| h.pieces.iter().map(|p| p.len).collect::<Vec<_>>());
+        let room = |h: &&Fragmented| h.wire_len == wire_len && h.pieces.iter().all(|p| p.header_len >= header_len);
+        let old = how.filter(room).map(|h| h.pieces.iter().map(|p| p.len).collect::<Vec<_>>());
         let fits = |lens: &Vec<usize>| {
             let pulled = protocol == TCP && lens.first().is_some_and(|first| *first < TCP_HEADER);
             !pulled && lens.iter().all(|len| *len <= limit)
@@ -222,16 +225,16 @@ impl Plan {
     }
 }
 
-/// Pieces of `limit` bytes rounded down to 8, and the rest.
+/// Pieces of `limit` bytes rounded down to 8; the last is as long as it can be.
 fn equal(total: usize, limit: usize) -> Vec<usize> {
-    if total <= limit {
-        return vec![total];
-    }
     let step = (limit - limit % 8).max(8);
-    let mut lens = vec![step; total / step];
-    if !total.is_multiple_of(step) {
-        lens.push(total % step);
+    let mut lens = Vec::with_capacity(total / step + 1);
+    let mut left = total;
+    while left > limit.max(8) {
+        lens.push(step);
+        left -= step;
     }
+    lens.push(left);
     lens
 }
 

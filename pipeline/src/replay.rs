@@ -209,7 +209,7 @@ impl Replay {
                 self.counts.restored += 1;
                 observer.restored();
             }
-            return Some(router.receive(Arrival { at, iif, bytes, wire_len }, out, observer));
+            return Some(router.receive(Arrival { at, iif, bytes, wire_len, link: None }, out, observer));
         }
         if let Some(PacketType::OtherHost) = header.packet_type {
             return Some(router.refuse(Drop::OtherHost, observer));
@@ -221,7 +221,8 @@ impl Replay {
         {
             return Some(router.refuse(Drop::OtherHost, observer));
         }
-        Some(router.receive(Arrival { at, iif, bytes, wire_len }, out, observer))
+        let link = header.packet_type;
+        Some(router.receive(Arrival { at, iif, bytes, wire_len, link }, out, observer))
     }
 
     /// Where frames of a capture's interface go.

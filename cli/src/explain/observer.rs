@@ -9,12 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use uct_engine::sctp;
 use uct_engine::tcp::{Ceiling, Class, Exception, Next, Peer, TcpState, Tests, Window};
 use uct_engine::{
     Confirm, Conn, ConnId, Direction, Entry, Gone, Hook, Info, Invalid, Manip, Packet, Sysctl, Time, Tuple, Zone,
 };
-use uct_nat::rules::{Action, ChainId, Decision as RuleDecision, RuleId, Verdict as RuleVerdict};
-use uct_nat::{Decision, PortChoice, Rewrite, Start};
+use uct_nat::rules::{ChainId, Decision as RuleDecision, RuleId, Verdict as RuleVerdict};
+use uct_nat::{Decision, Mapping, PortChoice, Rewrite, Start};
 use uct_pipeline::defrag::Expired;
 use uct_pipeline::icmp_error::Silence;
 use uct_pipeline::replay::Step as ReplayStep;
@@ -178,6 +179,22 @@ impl uct_engine::Observer for Explainer {
             Next::Invalid => (None, "invalid"),
         };
         let segment = class.to_string();
+        self.push(Step::Transition { direction: dir.name(), segment, state: state.name(), next, outcome, why });
+    }
+
+    fn sctp(
+        &mut self,
+        dir: Direction,
+        chunk: sctp::Chunk,
+        state: sctp::SctpState,
+        next: sctp::Next,
+        why: &'static str,
+    ) {
+        let (next, outcome) = match next {
+            sctp::Next::To(next) => (Some(next.name()), "to"),
+            sctp::Next::Invalid => (None, "invalid"),
+        };
+        let segment = chunk.to_string();
         self.push(Step::Transition { direction: dir.name(), segment, state: state.name(), next, outcome, why });
     }
 
@@ -349,7 +366,7 @@ impl router::Observer for Explainer {
         self.push(Step::Untracked);
     }
 
-    fn mapping(&mut self, hook: Hook, rule: RuleId, action: &Action) {
+    fn mapping(&mut self, hook: Hook, rule: RuleId, action: &Mapping) {
         let Some(rule) = self.rule(rule) else { return };
         self.mapping = Some((rule.clone(), action.to_string()));
         self.push(Step::Mapping { hook: hook.name(), rule, action: action.to_string() });

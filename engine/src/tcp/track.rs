@@ -11,8 +11,6 @@ use crate::settings::Timeouts;
 use crate::state::{Assured, Update};
 use crate::{Direction, Invalid, Settings, Status, Sysctl};
 
-/// SYN_SENT2 has no setting of its own.
-const SYN_SENT2_TIMEOUT: Duration = Duration::from_secs(120);
 /// An out-of-window FIN or reset shortens only timeouts that are longer than this.
 const LONG_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -387,7 +385,7 @@ impl Tcp {
         let unacked_ceiling = timeouts.get(Sysctl::TcpTimeoutUnacknowledged);
         let unacked = (self.peers[0].flags | self.peers[1].flags).contains(PeerFlags::DATA_UNACKNOWLEDGED);
         let retransmits = u32::from(self.retrans) >= standing.settings.get(Sysctl::TcpMaxRetrans);
-        let own = new.timeout().map_or(SYN_SENT2_TIMEOUT, |key| timeouts.get(key));
+        let own = new.timeout().map_or_else(|| timeouts.syn_sent2(), |key| timeouts.get(key));
         let mut ceiling = None;
         let mut lower = |why, to| {
             ceiling = Some(why);

@@ -1,117 +1,8 @@
 //! What rules decide, for those who carry it out.
 
 use super::RuleId;
-use std::fmt;
-use std::net::IpAddr;
+use crate::Mapping;
 use uct_engine::Family;
-
-/// How a port is chosen when it must change, or always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PortChoice {
-    /// Keep it if possible.
-    #[default]
-    Keep,
-    /// `random`
-    Random,
-    /// `fully-random`
-    FullyRandom,
-}
-
-/// What decides which address of a range a connection gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AddressChoice {
-    /// Source and destination.
-    #[default]
-    PerConnection,
-    /// `persistent`: the source alone.
-    Persistent,
-    /// `prefix`: the host part of the old address, under the new prefix.
-    Prefix,
-}
-
-/// The flags of a NAT statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct NatFlags {
-    /// How a port is chosen.
-    pub ports: PortChoice,
-    /// How an address is chosen.
-    pub addresses: AddressChoice,
-}
-
-/// What a NAT statement allows the new tuple to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Range {
-    /// First and last address, of one family; none means the old address is kept.
-    pub addresses: Option<(IpAddr, IpAddr)>,
-    /// First and last port; none means any.
-    pub ports: Option<(u16, u16)>,
-    /// Its flags.
-    pub flags: NatFlags,
-}
-
-/// What a NAT chain asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// A new source.
-    Snat(Range),
-    /// A new destination.
-    Dnat(Range),
-    /// The address of the outgoing interface as source.
-    Masquerade(Range),
-    /// The router itself as destination.
-    Redirect(Range),
-}
-
-impl Action {
-    /// Its range.
-    pub fn range(&self) -> &Range {
-        match self {
-            Action::Snat(range) | Action::Dnat(range) | Action::Masquerade(range) | Action::Redirect(range) => range,
-        }
-    }
-}
-
-/// nft's word for it with what was asked for: `dnat to 192.168.1.10:8080`.
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, range) = match self {
-            Action::Snat(range) => ("snat", range),
-            Action::Dnat(range) => ("dnat", range),
-            Action::Masquerade(range) => ("masquerade", range),
-            Action::Redirect(range) => ("redirect", range),
-        };
-        f.write_str(name)?;
-        if range.flags.addresses == AddressChoice::Prefix {
-            f.write_str(" prefix")?;
-        }
-        if range.addresses.is_some() || range.ports.is_some() {
-            f.write_str(" to ")?;
-        }
-        let address = |addr: IpAddr| match addr {
-            IpAddr::V6(addr) if range.ports.is_some() => format!("[{addr}]"),
-            addr => addr.to_string(),
-        };
-        match range.addresses {
-            Some((first, last)) if first == last => f.write_str(&address(first))?,
-            Some((first, last)) => write!(f, "{}-{}", address(first), address(last))?,
-            None => {}
-        }
-        match range.ports {
-            Some((first, last)) if first == last => write!(f, ":{first}")?,
-            Some((first, last)) => write!(f, ":{first}-{last}")?,
-            None => {}
-        }
-        match range.flags.ports {
-            PortChoice::Keep => {}
-            PortChoice::Random => f.write_str(" random")?,
-            PortChoice::FullyRandom => f.write_str(" fully-random")?,
-        }
-        if range.flags.addresses == AddressChoice::Persistent {
-            f.write_str(" persistent")?;
-        }
-        Ok(())
-    }
-}
 
 /// How a rejected packet is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,7 +60,7 @@ pub enum NatVerdict {
     /// No rule asks for anything: a null binding.
     None,
     /// A rule asks for this.
-    Act(Action, RuleId),
+    Act(Mapping, RuleId),
     /// A rule, or a chain's policy, drops or rejects the packet.
     Refused(Verdict),
 }

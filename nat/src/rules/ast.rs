@@ -312,6 +312,8 @@ pub(crate) struct Set {
     pub(crate) data: Option<DataSpec>,
     pub(crate) interval: bool,
     pub(crate) auto_merge: bool,
+    /// `size`: more elements than this are refused.
+    pub(crate) size: Option<u64>,
     pub(crate) elements: Vec<Element>,
 }
 

@@ -8,7 +8,7 @@
 //! A filter chain sees every packet. The NAT chains of a hook are asked for the first packet of a connection only, in order of
 //! priority, until one of them asks for something: `accept` in one lets the next one speak.
 
-use super::action::{Action, AddressChoice, Decision, NatVerdict, Range, Reject, Verdict};
+use super::action::{Decision, NatVerdict, Reject, Verdict};
 use super::ast::{Excess, NatKind, Policy};
 use super::context::{Context, MaxSeg, Observer, Tracking};
 use super::program::{Compare, CompiledRule, Data, Jump, NatOp, Op, Operand, Want};
@@ -16,6 +16,8 @@ use super::ruleset::Ruleset;
 use super::types::Interval;
 use super::{ChainId, Hook, RuleId};
 use crate::rules::fields::CtDir;
+use crate::{Addresses, Mapping, Ports, Range};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -27,7 +29,7 @@ enum Outcome {
     Next,
     Jump(Jump),
     Reject(Reject),
-    Nat(Action),
+    Nat(Mapping),
 }
 
 /// How a base chain ended.
@@ -35,7 +37,7 @@ enum End {
     Accept(RuleId),
     Drop(RuleId),
     Reject(Reject, RuleId),
-    Nat(Action, RuleId),
+    Nat(Mapping, RuleId),
     Policy,
 }
 
@@ -61,7 +63,7 @@ impl Ruleset {
             let refused = |decision, rule| NatVerdict::Refused(Verdict { decision, rule });
             match self.run(chain, cx, observer) {
                 End::Accept(_) => {}
-                End::Nat(action, rule) => return NatVerdict::Act(action, rule),
+                End::Nat(mapping, rule) => return NatVerdict::Act(mapping, rule),
                 End::Drop(rule) => return refused(Decision::Drop, Some(rule)),
                 End::Reject(reject, rule) => {
                     return refused(Decision::Reject(reject.for_family(cx.packet.family())), Some(rule));
@@ -98,7 +100,7 @@ impl Ruleset {
             match self.rule_outcome(rule, cx, observer) {
                 Outcome::Next | Outcome::Jump(Jump::Continue) => {}
                 Outcome::Reject(reject) => return End::Reject(reject, rule.id),
-                Outcome::Nat(action) => return End::Nat(action, rule.id),
+                Outcome::Nat(mapping) => return End::Nat(mapping, rule.id),
                 Outcome::Jump(Jump::Accept) => return End::Accept(rule.id),
                 Outcome::Jump(Jump::Drop) => return End::Drop(rule.id),
                 Outcome::Jump(Jump::Return) => rules = [].iter(),
@@ -173,7 +175,7 @@ impl Ruleset {
             }
             Op::Jump(jump) => Some(Outcome::Jump(*jump)),
             Op::Reject(reject) => Some(Outcome::Reject(*reject)),
-            Op::Nat(nat) => self.action(nat, cx).map(|action| action.map_or(Outcome::Next, Outcome::Nat)),
+            Op::Nat(nat) => self.mapping(nat, cx).map(|mapping| mapping.map_or(Outcome::Next, Outcome::Nat)),
             Op::Limit(at) => {
                 let (limit, bucket) = self.limits.get(*at as usize)?;
                 let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +255,7 @@ impl Ruleset {
         let tuple = ct.original();
         let fits = tuple.protocol == *protocol && family.is_none_or(|family| family == tuple.family());
         if fits && !ct.status().contains(Status::CONFIRMED) {
-            ct.with_extras(|extras| extras.timeouts = Some(policy.clone()));
+            ct.set_timeout_policy(policy);
         }
     }
 
@@ -267,35 +269,29 @@ impl Ruleset {
     }
 
     /// What a NAT statement asks for: `None` ends the rule, `Some(None)` leaves packets of the other family alone.
-    fn action(&self, nat: &NatOp, cx: &Context<'_>) -> Option<Option<Action>> {
-        if nat.family.is_some_and(|family| family != cx.packet.family()) {
+    fn mapping(&self, nat: &NatOp, cx: &Context<'_>) -> Option<Option<Mapping>> {
+        let family = nat.family.unwrap_or(cx.packet.family());
+        if family != cx.packet.family() {
             return Some(None);
         }
         let addresses = match &nat.address {
-            Some(operand) => {
-                let Interval { first, last } = self.operand(operand, cx)?;
-                let address = |value: u128| match nat.family {
-                    Some(Family::Ipv6) => IpAddr::V6(Ipv6Addr::from(value)),
-                    _ => IpAddr::V4(Ipv4Addr::from(value as u32)),
-                };
-                Some((address(first), address(last)))
-            }
-            None => None,
+            Some(operand) => addresses(self.operand(operand, cx)?, family, nat.prefix),
+            None => Addresses::Keep,
         };
         let ports = match &nat.port {
             Some(operand) => {
                 let Interval { first, last } = self.operand(operand, cx)?;
-                Some((first as u16, last as u16))
+                Some(Ports::between(first as u16, last as u16))
             }
             None => None,
         };
-        let range = Range { addresses, ports, flags: nat.flags };
-        debug_assert!(range.flags.addresses != AddressChoice::Prefix || range.addresses.is_some());
+        let flags = nat.flags;
+        let range = Range { addresses, ports, flags };
         Some(Some(match nat.kind {
-            NatKind::Snat => Action::Snat(range),
-            NatKind::Dnat => Action::Dnat(range),
-            NatKind::Masquerade => Action::Masquerade(range),
-            NatKind::Redirect => Action::Redirect(range),
+            NatKind::Snat => Mapping::Snat(range),
+            NatKind::Dnat => Mapping::Dnat(range),
+            NatKind::Masquerade => Mapping::Masquerade { ports, flags },
+            NatKind::Redirect => Mapping::Redirect { ports, flags },
         }))
     }
 
@@ -304,6 +300,29 @@ impl Ruleset {
             Operand::Const(interval) => Some(*interval),
             Operand::Load(load) => self.load(load, cx).map(Interval::one),
             Operand::Map { key, map, field } => self.values(key, *map, cx)?.get(usize::from(*field)).copied(),
+        }
+    }
+}
+
+fn addresses(interval: Interval, family: Family, prefix: bool) -> Addresses {
+    let Interval { first, last } = interval;
+    match (family, prefix) {
+        (Family::Ipv4, true) => {
+            let host = (first ^ last) as u32;
+            let net = Ipv4Net::new(Ipv4Addr::from(first as u32), host.leading_zeros() as u8);
+            net.map_or(Addresses::one(Ipv4Addr::from(first as u32).into()), |net| Addresses::Prefix(IpNet::V4(net)))
+        }
+        (Family::Ipv6, true) => {
+            let net = Ipv6Net::new(Ipv6Addr::from(first), (first ^ last).leading_zeros() as u8);
+            net.map_or(Addresses::one(Ipv6Addr::from(first).into()), |net| Addresses::Prefix(IpNet::V6(net)))
+        }
+        (Family::Ipv4, false) => {
+            let address = |value| IpAddr::V4(Ipv4Addr::from(value as u32));
+            Addresses::Within { first: address(first), last: address(last) }
+        }
+        (Family::Ipv6, false) => {
+            let address = |value| IpAddr::V6(Ipv6Addr::from(value));
+            Addresses::Within { first: address(first), last: address(last) }
         }
     }
 }

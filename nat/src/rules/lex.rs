@@ -103,6 +103,13 @@ impl Lexer<'_> {
             return Ok(());
         }
         if rest.starts_with(|c: char| c.is_ascii_digit()) {
+            let dotted = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+            if rest[..dotted].trim_end_matches('.').contains('.') {
+                return refuse(
+                    self.span(start, start + dotted),
+                    format!("'{}' is not an IPv4 address", &rest[..dotted]),
+                );
+            }
             return self.number(rest);
         }
         let word = rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

@@ -78,7 +78,7 @@ fn lives(engine: &Engine, tuple: &Tuple, zone: Zone) -> bool {
     let Some((conn, dir)) = engine.find(tuple, zone) else { return false };
     let closed = match conn.entry(Time::ZERO).proto {
         ProtoInfo::Tcp { state, .. } => matches!(state, TcpState::TimeWait | TcpState::Close),
-        ProtoInfo::None => false,
+        ProtoInfo::None | ProtoInfo::Sctp { .. } => false,
     };
     dir == Direction::Original && !closed
 }

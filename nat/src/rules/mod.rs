@@ -17,7 +17,7 @@ mod set;
 mod source;
 mod types;
 
-pub use action::{Action, AddressChoice, Decision, NatFlags, NatVerdict, PortChoice, Range, Reject, Verdict};
+pub use action::{Decision, NatVerdict, Reject, Verdict};
 pub use context::{
     AddressType, Context, Fib, IfName, MaxSeg, NoFib, Observer, PacketType, Reachable, Silent, Tracking,
 };

@@ -159,7 +159,6 @@ const SERVICES: &[(&str, u128)] = &[
     ("ssh", 22),
     ("telnet", 23),
     ("smtp", 25),
-    ("time", 37),
     ("whois", 43),
     ("tacacs", 49),
     ("domain", 53),
@@ -275,4 +274,12 @@ pub(crate) fn names(ty: DataType) -> &'static [(&'static str, u128)] {
 /// The value of a name.
 pub(crate) fn value(ty: DataType, name: &str) -> Option<u128> {
     names(ty).iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+}
+
+/// The name of a value, or its number if it has none.
+pub(crate) fn name(ty: DataType, value: u128) -> String {
+    names(ty)
+        .iter()
+        .find(|(_, known)| *known == value)
+        .map_or_else(|| value.to_string(), |(name, _)| (*name).to_owned())
 }

@@ -1,9 +1,10 @@
 //! A rule compiled: what to load, compare and do, with every name resolved to a number.
 
 use super::RuleId;
-use super::action::{NatFlags, Reject};
+use super::action::Reject;
 use super::fields::{CtDir, CtKey, FibAddress, FibResult, Header, MetaKey};
 use super::types::Interval;
+use crate::Flags;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +52,7 @@ pub(crate) enum Want {
 
 /// Where evaluation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names, reason = "nft's own word")]
 pub(crate) enum Jump {
     Accept,
     Drop,
@@ -81,7 +83,9 @@ pub(crate) struct NatOp {
     pub(crate) family: Option<uct_engine::Family>,
     pub(crate) address: Option<Operand>,
     pub(crate) port: Option<Operand>,
-    pub(crate) flags: NatFlags,
+    /// The host part of the address stays.
+    pub(crate) prefix: bool,
+    pub(crate) flags: Flags,
 }
 
 #[derive(Debug, Clone, PartialEq)]

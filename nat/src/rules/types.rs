@@ -5,6 +5,7 @@
 
 use super::ast::{BinaryOp, Expr, ExprKind};
 use super::error::{Fault, Result, refuse};
+use super::parse::RESERVED;
 use super::{lex, names};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -143,6 +144,12 @@ impl Interval {
     pub(crate) fn is_one(self) -> bool {
         self.first == self.last
     }
+
+    /// Whether it is all of some network's addresses.
+    pub(crate) fn is_prefix(self) -> bool {
+        let host = self.first ^ self.last;
+        host & host.wrapping_add(1) == 0 && self.first & host == 0
+    }
 }
 
 /// How a value was written, which decides what a set must be able to hold.
@@ -152,6 +159,9 @@ pub(crate) enum Form {
     Range,
     Prefix,
 }
+
+/// Keywords that nft takes for names all the same.
+const BARE: [&str; 9] = ["arp", "dnat", "ecn", "ether", "ip", "ip6", "reset", "snat", "vlan"];
 
 /// An interface name as the sixteen bytes it has in the kernel.
 pub(crate) fn pack_name(name: &str) -> u128 {
@@ -209,7 +219,13 @@ pub(crate) fn interval(ty: DataType, expr: &Expr) -> Result<(Interval, Form)> {
             Ok((Interval::one(constant_binary(*op, single(ty, left)?, single(ty, right)?, expr)?), Form::Single))
         }
         ExprKind::Number(value) => number(ty, u128::from(*value), expr),
-        ExprKind::Symbol(text) => symbol(ty, text, expr),
+        ExprKind::Symbol(text) => {
+            let name = matches!(ty, DataType::IfName | DataType::IfaceIndex | DataType::String);
+            if name && RESERVED.contains(&text.as_str()) && !BARE.contains(&text.as_str()) {
+                return refuse(expr.span, format!("'{text}' is a keyword of nft: put it in quotes"));
+            }
+            symbol(ty, text, expr)
+        }
         ExprKind::Quoted(text) => symbol(ty, text, expr),
         ExprKind::Bracketed(text) if ty == DataType::Ipv6Addr => symbol(ty, text, expr),
         ExprKind::Bracketed(_) => refuse(expr.span, format!("an IPv6 address is no {}", ty.name())),

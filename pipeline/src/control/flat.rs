@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use uct_engine::sctp::SctpState;
 use uct_engine::tcp::{PeerFlags, PeerInfo, TcpState};
 use uct_engine::{ConnId, Counters, Entry, Family, L4, ProtoInfo, Protocol, Status, Time, Tuple, Zone, ZoneScope};
 
@@ -107,6 +108,10 @@ flat! {
     orig_tcp_flags: u8,
     /// As above.
     reply_tcp_flags: u8,
+    /// SCTP: the verification tag that the direction carries, 0 if it is not known.
+    orig_vtag: u32,
+    /// As above.
+    reply_vtag: u32,
     /// Labels, by their numbers.
     label_bits: Vec<u8>,
     /// The helper.
@@ -196,6 +201,8 @@ impl From<&Entry> for Flat {
             reply_wscale: None,
             orig_tcp_flags: None,
             reply_tcp_flags: None,
+            orig_vtag: None,
+            reply_vtag: None,
             label_bits: e.labels.map(|l| (0..128).filter(|b| l >> b & 1 == 1).collect()),
             helper: e.helper.as_deref().map(|h| Text::from(h.to_owned())),
             master: e.master.as_ref().map(|m| format!("{m:?}").into()),
@@ -203,11 +210,15 @@ impl From<&Entry> for Flat {
             stop_ns: e.stop.map(Time::as_nanos),
         };
         flat.set_l4(o.l4, r.l4);
-        if let ProtoInfo::Tcp { peers: [a, b], .. } = &e.proto {
-            flat.orig_wscale = Some(a.scale);
-            flat.reply_wscale = Some(b.scale);
-            flat.orig_tcp_flags = Some(a.flags.bits());
-            flat.reply_tcp_flags = Some(b.flags.bits());
+        match &e.proto {
+            ProtoInfo::None => {}
+            ProtoInfo::Tcp { peers: [a, b], .. } => {
+                flat.orig_wscale = Some(a.scale);
+                flat.reply_wscale = Some(b.scale);
+                flat.orig_tcp_flags = Some(a.flags.bits());
+                flat.reply_tcp_flags = Some(b.flags.bits());
+            }
+            ProtoInfo::Sctp { vtags: [a, b], .. } => (flat.orig_vtag, flat.reply_vtag) = (Some(*a), Some(*b)),
         }
         flat
     }
@@ -252,6 +263,14 @@ impl Flat {
 
     fn proto(&self, protocol: Protocol) -> Result<ProtoInfo, FlatError> {
         let Some(name) = &self.state else { return Ok(ProtoInfo::None) };
+        if protocol == Protocol::SCTP {
+            let state = SctpState::by_name(name)
+                .ok_or_else(|| FlatError::Unknown { what: "SCTP state", name: name.clone().into_owned() })?;
+            return Ok(ProtoInfo::Sctp {
+                state,
+                vtags: [self.orig_vtag, self.reply_vtag].map(Option::unwrap_or_default),
+            });
+        }
         if protocol != Protocol::TCP {
             return Ok(ProtoInfo::None);
         }

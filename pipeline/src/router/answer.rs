@@ -56,7 +56,7 @@ impl Router {
             Origin::Interface(dev) => Some(dev),
             Origin::Own | Origin::Loopback => None,
         };
-        if self.build(message, &p.packet, iif, &mut bytes, observer) {
+        if self.build(message, &p.packet, p.addressed, iif, &mut bytes, observer) {
             self.send_answer(p, bytes, out, observer);
         }
     }
@@ -66,15 +66,12 @@ impl Router {
         &self,
         message: Message,
         packet: &Packet<'_>,
+        addressed: Addressed,
         iif: Option<Dev>,
         bytes: &mut Vec<u8>,
         observer: &mut impl Observer,
     ) -> bool {
-        let delivery = match iif.map(|iif| self.routes.input(iif, packet.src(), packet.dst())) {
-            Some(route::Answer::Local(delivery)) => Some(delivery),
-            _ => None,
-        };
-        if let Err(why) = icmp_error::check(message, packet, Addressed { link: None, delivery }) {
+        if let Err(why) = icmp_error::check(message, packet, addressed) {
             observer.silent(why);
             return false;
         }
@@ -113,7 +110,7 @@ impl Router {
         let message = Message::reassembly_time_exceeded(expired.family);
         let mut bytes = Vec::new();
         let iif = self.toward(packet.src());
-        if self.build(message, &packet, iif, &mut bytes, observer) {
+        if self.build(message, &packet, Addressed::default(), iif, &mut bytes, observer) {
             let origin = iif.map_or(Origin::Own, Origin::Interface);
             self.send_answer(Passing::new(packet, expired.at, origin), bytes, out, observer);
         }

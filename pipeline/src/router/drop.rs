@@ -54,6 +54,8 @@ drops! {
     Route(Refusal) = "martian";
     /// No route leads to its destination.
     NoRoute = "no-route";
+    /// It was sent to all on a link, and is not for the router itself.
+    NotUnicast = "not-unicast";
     /// Its time to live is used up.
     TimeExceeded = "time-exceeded";
     /// It is larger than the way, and must not be cut.
@@ -90,6 +92,7 @@ impl fmt::Display for Drop {
             Drop::Nat(why) => write!(f, "{why}"),
             Drop::Route(why) => write!(f, "{why}"),
             Drop::NoRoute => f.write_str("no route to its destination"),
+            Drop::NotUnicast => f.write_str("sent to all on the link, and not forwarded to another"),
             Drop::TimeExceeded => f.write_str("its time to live is used up"),
             Drop::TooBig => f.write_str("larger than the next link's MTU, and not to be fragmented"),
             Drop::Clash => {

@@ -29,10 +29,12 @@ use rand::{Rng, SeedableRng};
 use uct_engine::{
     Confirm, Ct, Direction, Engine, Family, Gone, Hook, Manip, Packet, Sysctl, Template, Time, Track, Tracked,
 };
-use uct_nat::rules::{IfName, PacketType, Ruleset, Step};
+use uct_nat::rules::{IfName, Ruleset, Step};
 use uct_nat::{Draw, Here, Mapping, Nat, Pending, Refusal, Seeded};
 
 use crate::defrag::{self, Defrag, Gathered};
+use crate::icmp_error::Addressed;
+use crate::link;
 use crate::refrag::{self, Fragmented};
 use crate::route::{self, Hop, Routes};
 use crate::topology::{DEFAULT_MTU, Dev, Topology};
@@ -118,6 +120,8 @@ pub struct Arrival<'a> {
     pub bytes: &'a mut [u8],
     /// How many bytes there were on the wire from the IP header on.
     pub wire_len: usize,
+    /// For whom the link layer meant it; `None` for this host.
+    pub link: Option<link::PacketType>,
 }
 
 /// A packet within the router.
@@ -127,7 +131,8 @@ struct Passing<'p> {
     at: Time,
     origin: Origin,
     hop: Option<Hop>,
-    packet_type: PacketType,
+    /// For whom it was, besides what its own header says.
+    addressed: Addressed,
     mark: u32,
     template: Template,
     tracking: Tracking,
@@ -179,7 +184,7 @@ impl<'p> Passing<'p> {
             at,
             origin,
             hop: None,
-            packet_type: PacketType::Host,
+            addressed: Addressed::default(),
             mark: 0,
             template: Template::default(),
             tracking: Tracking::Before,
@@ -208,9 +213,11 @@ impl Router {
         draw: impl Draw + Send + 'static,
     ) -> Self {
         let routes = Routes::new(&topology);
-        let mut defrag = defrag::Settings::default();
-        defrag.nf_conntrack_frag6_timeout = engine.settings().seconds(Sysctl::Frag6Timeout);
-        defrag.nf_conntrack_frag6_high_thresh = engine.settings().get(Sysctl::Frag6HighThresh) as usize;
+        let defrag = defrag::Settings {
+            nf_conntrack_frag6_timeout: engine.settings().seconds(Sysctl::Frag6Timeout),
+            nf_conntrack_frag6_high_thresh: engine.settings().get(Sysctl::Frag6HighThresh) as usize,
+            ..defrag::Settings::default()
+        };
         Router {
             engine,
             nat: Nat::new(draw),
@@ -302,7 +309,11 @@ impl Router {
 
     /// Stops 2 and 3: parse, and put fragments together.
     fn gather(&self, arrival: Arrival<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Drop> {
-        let Arrival { at, iif, bytes, wire_len } = arrival;
+        let Arrival { at, iif, bytes, wire_len, link } = arrival;
+        let arrived = |packet| Passing {
+            addressed: Addressed { link, delivery: None },
+            ..Passing::new(packet, at, Origin::Interface(iif))
+        };
         let packet = Packet::parse(bytes, wire_len).map_err(Drop::Malformed)?;
         if packet.is_truncated() {
             self.stats.truncated.count();
@@ -312,12 +323,12 @@ impl Router {
             return Err(Drop::Route(why));
         }
         if packet.fragment().is_none() {
-            return Ok(self.pass(Passing::new(packet, at, Origin::Interface(iif)), out, observer));
+            return Ok(self.pass(arrived(packet), out, observer));
         }
         match self.defrag.lock().gather(at, &packet) {
             Gathered::AsIs { lost } => {
                 self.stats.fragments_lost.add(lost.into());
-                Ok(self.pass(Passing::new(packet, at, Origin::Interface(iif)), out, observer))
+                Ok(self.pass(arrived(packet), out, observer))
             }
             Gathered::Held { lost } => {
                 self.stats.fragments_lost.add(lost.into());
@@ -332,8 +343,7 @@ impl Router {
                 let defrag::Datagram { mut bytes, wire_len, fragmented, fragments } = *datagram;
                 let whole = Packet::parse(&mut bytes, wire_len).map_err(Drop::Malformed)?;
                 observer.whole(&whole, fragments);
-                let passing =
-                    Passing { fragmented: Some(fragmented), ..Passing::new(whole, at, Origin::Interface(iif)) };
+                let passing = Passing { fragmented: Some(fragmented), ..arrived(whole) };
                 Ok(self.pass(passing, out, observer))
             }
         }
@@ -363,8 +373,14 @@ impl Router {
         observer.routed(&answer);
         match answer {
             route::Answer::Forward(hop) => self.forward(p, hop, out, observer),
-            route::Answer::Local(_) => self.input(p, out, observer),
+            route::Answer::Local(delivery) => {
+                p.addressed.delivery = Some(delivery);
+                self.input(p, out, observer)
+            }
             route::Answer::NoRoute => Err(Halt { why: Drop::NoRoute, answer: Some(Answer::NoRoute) }),
+            route::Answer::Refused(route::Refusal::BeyondScope) if p.packet.ttl() <= 1 => {
+                Err(Halt { why: Drop::TimeExceeded, answer: Some(Answer::TimeExceeded) })
+            }
             route::Answer::Refused(why) => {
                 let answer = (why == route::Refusal::BeyondScope).then_some(Answer::BeyondScope);
                 Err(Halt { why: Drop::Route(why), answer })
@@ -381,6 +397,9 @@ impl Router {
         observer: &mut impl Observer,
     ) -> Result<Fate, Halt> {
         p.hop = Some(hop);
+        if !matches!(p.addressed.link, None | Some(link::PacketType::Host)) {
+            return Err(Drop::NotUnicast.into());
+        }
         if p.packet.ttl() <= 1 {
             return Err(Halt { why: Drop::TimeExceeded, answer: Some(Answer::TimeExceeded) });
         }
@@ -483,7 +502,7 @@ impl Router {
             }
             Err(why) => {
                 if let (Refusal::InterfaceChanged, Ct::Confirmed(conn)) = (why, &tracked.ct) {
-                    if self.engine.destroy(conn, p.at, None) {
+                    if self.engine.kill(conn, tracked.dir, &p.packet, p.at) {
                         observer.gone(conn, p.at, Gone::InterfaceChanged);
                     }
                 }

@@ -8,8 +8,8 @@
 //! Between them come what the engine ([`uct_engine::Observer`]) and the rules ([`uct_nat::rules::Observer`]) tell.
 
 use uct_engine::{Confirm, Direction, Entry, Hook, Info, Invalid, Packet, Time};
-use uct_nat::Rewrite;
-use uct_nat::rules::{Action, ChainId, Verdict};
+use uct_nat::rules::{ChainId, Verdict};
+use uct_nat::{Mapping, Rewrite};
 
 use super::Drop;
 use crate::defrag::Expired;
@@ -90,8 +90,8 @@ pub trait Observer: uct_engine::Observer + uct_nat::rules::Observer {
     fn untracked(&mut self) {}
 
     /// A NAT rule matched a new connection.
-    fn mapping(&mut self, hook: Hook, rule: uct_nat::rules::RuleId, action: &Action) {
-        let _ = (hook, rule, action);
+    fn mapping(&mut self, hook: Hook, rule: uct_nat::rules::RuleId, mapping: &Mapping) {
+        let _ = (hook, rule, mapping);
     }
 
     /// NAT decided about one end of a new connection.

@@ -2,16 +2,15 @@
 
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use uct_engine::{Family, Hook};
+use uct_nat::Mapping;
 use uct_nat::rules::{
-    self, Action, AddressChoice, AddressType, ChainId, Context, Decision, Fib, IfName, NatVerdict, PortChoice,
-    Reachable, Verdict,
+    self, AddressType, ChainId, Context, Decision, Fib, IfName, NatVerdict, PacketType, Reachable, Verdict,
 };
-use uct_nat::{Addresses, Flags, Mapping, Ports, Range};
 
 use super::answer::Answer;
 use super::{Drop, Halt, Observer, Origin, Passing, Router, Tracking};
+use crate::link;
 use crate::route::{self, Delivery};
 use crate::topology::Dev;
 
@@ -41,9 +40,9 @@ impl Router {
     ) -> Result<Mapping, Halt> {
         match self.ask(p, hook, |rules, cx| rules.nat(hook, cx, observer)) {
             NatVerdict::None => Ok(Mapping::Null),
-            NatVerdict::Act(action, rule) => {
-                observer.mapping(hook, rule, &action);
-                Ok(mapping(&action))
+            NatVerdict::Act(mapping, rule) => {
+                observer.mapping(hook, rule, &mapping);
+                Ok(mapping)
             }
             NatVerdict::Refused(verdict) => {
                 observer.refused(hook, &verdict);
@@ -78,7 +77,12 @@ impl Router {
                 Hook::Prerouting | Hook::Input => None,
                 _ => Some(p.hop.map_or(self.lo, |hop| self.name(hop.dev))),
             },
-            packet_type: p.packet_type,
+            packet_type: match p.addressed.link {
+                None | Some(link::PacketType::Host | link::PacketType::Outgoing) => PacketType::Host,
+                Some(link::PacketType::Broadcast) => PacketType::Broadcast,
+                Some(link::PacketType::Multicast) => PacketType::Multicast,
+                Some(link::PacketType::OtherHost) => PacketType::Other,
+            },
             mark: p.mark,
             tracking,
             template: p.template,
@@ -109,47 +113,6 @@ fn halt(verdict: &Verdict, family: Family) -> Halt {
             Halt { why: Drop::Reject(verdict.rule), answer: Some(Answer::Reject(with.for_family(family))) }
         }
         _ => Drop::Rule(verdict.rule).into(),
-    }
-}
-
-/// A rule's statement as NAT takes it.
-fn mapping(action: &Action) -> Mapping {
-    let asked = action.range();
-    let ports = asked.ports.map(|(first, last)| Ports::between(first, last));
-    let mut flags = match asked.flags.ports {
-        PortChoice::Keep => Flags::empty(),
-        PortChoice::Random => Flags::RANDOM,
-        PortChoice::FullyRandom => Flags::FULLY_RANDOM,
-    };
-    flags.set(Flags::PERSISTENT, asked.flags.addresses == AddressChoice::Persistent);
-    let addresses = match asked.addresses {
-        None => Addresses::Keep,
-        Some((first, last)) if asked.flags.addresses == AddressChoice::Prefix => {
-            Addresses::Prefix(network(first, last))
-        }
-        Some((first, last)) => Addresses::Within { first, last },
-    };
-    let range = Range { addresses, ports, flags };
-    match action {
-        Action::Snat(_) => Mapping::Snat(range),
-        Action::Dnat(_) => Mapping::Dnat(range),
-        Action::Masquerade(_) => Mapping::Masquerade { ports, flags },
-        Action::Redirect(_) => Mapping::Redirect { ports, flags },
-    }
-}
-
-/// The network whose first and last address these are.
-fn network(first: IpAddr, last: IpAddr) -> IpNet {
-    match (first, last) {
-        (IpAddr::V4(first), IpAddr::V4(last)) => {
-            let len = (u32::from(first) ^ u32::from(last)).leading_zeros() as u8;
-            Ipv4Net::new(first, len).map_or(IpNet::from(IpAddr::V4(first)), IpNet::V4)
-        }
-        (IpAddr::V6(first), IpAddr::V6(last)) => {
-            let len = (u128::from(first) ^ u128::from(last)).leading_zeros() as u8;
-            Ipv6Net::new(first, len).map_or(IpNet::from(IpAddr::V6(first)), IpNet::V6)
-        }
-        _ => IpNet::from(first),
     }
 }
 

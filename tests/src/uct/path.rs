@@ -118,7 +118,11 @@ impl Subject for PathSubject {
                 let iif = router.topology().dev(iface).ok_or("no such interface")?;
                 let mut bytes = bytes.get(14..).unwrap_or(&[]).to_vec();
                 let wire_len = bytes.len();
-                router.receive(Arrival { at: now, iif, bytes: &mut bytes, wire_len }, &mut collect, &mut Silent);
+                router.receive(
+                    Arrival { at: now, iif, bytes: &mut bytes, wire_len, link: None },
+                    &mut collect,
+                    &mut Silent,
+                );
             }
             Step::Local { bytes } => {
                 let mut bytes = bytes.clone();

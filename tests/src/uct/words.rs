@@ -19,6 +19,10 @@ pub(crate) fn tuple(tuple: &uct::Tuple) -> Tuple {
 fn proto(info: &ProtoInfo) -> Proto {
     match info {
         ProtoInfo::None => Proto::None,
+        ProtoInfo::Sctp { state, vtags } => {
+            let number = uct::sctp::SctpState::ALL.iter().position(|other| other == state).unwrap_or(0);
+            Proto::Sctp { state: number as u8, vtag: *vtags }
+        }
         ProtoInfo::Tcp { state, peers } => {
             let number = uct::tcp::TcpState::ALL.iter().position(|other| other == state).unwrap_or(0);
             Proto::Tcp {

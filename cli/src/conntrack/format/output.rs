@@ -125,4 +125,10 @@ impl Output {
         self.flags |= flag;
         self
     }
+
+    /// Does without it.
+    pub fn without(mut self, flag: u8) -> Output {
+        self.flags &= !flag;
+        self
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write};
 
-use uct_engine::{EventKind, L4, Protocol, Status, ZoneScope};
+use uct_engine::{EventKind, L4, ProtoInfo, Protocol, Status, ZoneScope};
 
 use super::line::zone;
 use super::{Format, Output, Seen, View};
@@ -64,6 +64,9 @@ pub(super) fn write(format: &Format<'_>, view: &View<'_>, out: &mut String) -> f
         && let Some(state) = entry.proto.state_name()
     {
         write!(out, " --state {state}")?;
+    }
+    if let ProtoInfo::Sctp { vtags: [original, reply], .. } = entry.proto {
+        write!(out, " --orig-vtag {original} --reply-vtag {reply}")?;
     }
     if format.output.has(Output::FULL) {
         full(view, out)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use uct_engine::sctp::SctpState;
 use uct_engine::tcp::{PeerInfo, TcpState};
 use uct_engine::{
     Client, ConnId, Counters, Entry, Event, EventKind, EventMask, L4, ProtoInfo, Protocol, Status, Time, Tuple, Zone,
@@ -214,4 +215,21 @@ fn label_names() {
     let map = LabelMap::parse("# bit name\n1 alpha\n40 delta\n127 omega\n200 far\nx y\n1 again\n");
     assert_eq!(map.names(1 << 40 | 1 << 1 | 1 << 2), ["alpha", "delta"]);
     assert_eq!((map.bit("omega"), map.bit("far")), (Some(127), None));
+}
+
+#[test]
+fn sctp_is_saved_with_its_tags() {
+    let mut e = entry(tuple("10.0.0.1", "10.0.0.2", Protocol::SCTP, L4::Ports { src: 1, dst: 589 }));
+    e.proto = ProtoInfo::Sctp { state: SctpState::Closed, vtags: [11, 22] };
+    e.status |= Status::SEEN_REPLY | Status::ASSURED;
+    assert_eq!(
+        show("", &e),
+        "sctp     132 119 CLOSED src=10.0.0.1 dst=10.0.0.2 sport=1 dport=589 src=10.0.0.2 dst=10.0.0.1 sport=589 \
+         dport=1 [ASSURED] mark=0 use=1\n"
+    );
+    assert_eq!(
+        show("save", &e),
+        "-A -t 119 -u SEEN_REPLY,ASSURED -s 10.0.0.1 -d 10.0.0.2 -r 10.0.0.2 -q 10.0.0.1 -p sctp --sport 1 --dport 589 \
+         --reply-port-src 589 --reply-port-dst 1 --state CLOSED --orig-vtag 11 --reply-vtag 22\n"
+    );
 }

@@ -24,6 +24,15 @@ impl Lowering {
         for &at in &bases {
             self.check_base(at)?;
         }
+        for (map, span) in &self.prefix_maps {
+            let values = self.sets[*map as usize].values.iter().flat_map(|data| match data {
+                Data::Values(values) => &**values,
+                _ => &[],
+            });
+            if values.into_iter().any(|value| !value.is_prefix()) {
+                return refuse(*span, "with 'prefix' the values of the map must be prefixes");
+            }
+        }
         let mut parts = Parts {
             rules: self.rules,
             chains: Vec::with_capacity(self.chains.len()),

@@ -45,6 +45,8 @@ pub(super) struct SetModel {
     pub(super) interval: bool,
     /// Overlapping keys become one.
     pub(super) merge: bool,
+    /// Most elements it may have.
+    pub(super) size: u64,
     pub(super) elements: Vec<(SetKey, Span)>,
     pub(super) values: Vec<Data>,
     pub(super) otherwise: Option<u32>,
@@ -108,6 +110,8 @@ pub(super) struct Lowering {
     pub(super) limits: Vec<Limit>,
     pub(super) counts: Vec<(Excess, u32)>,
     pub(super) counters: usize,
+    /// Maps whose values must be prefixes, and where they are used so.
+    pub(super) prefix_maps: Vec<(u32, Span)>,
     pub(super) helpers: Vec<Helper>,
     pub(super) timeouts: Vec<(TimeoutScope, Arc<TimeoutPolicy>)>,
     pub(super) expectations: Vec<Expectation>,

@@ -2,7 +2,7 @@
 
 use super::rule::{Known, RuleCx};
 use super::{DataKind, Lowering, Need};
-use crate::rules::action::{AddressChoice, NatFlags, PortChoice};
+use crate::Flags;
 use crate::rules::ast::*;
 use crate::rules::error::{Fault, Result, refuse};
 use crate::rules::program::{NatOp, Op, Operand};
@@ -34,19 +34,15 @@ impl Lowering {
             }
             port = Some(self.nat_port(cx, expr)?);
         }
-        let mut flags = NatFlags::default();
-        for flag in &nat.flags {
-            match flag {
-                NatFlag::Random if flags.ports == PortChoice::Keep => flags.ports = PortChoice::Random,
-                NatFlag::Random => {}
-                NatFlag::FullyRandom => flags.ports = PortChoice::FullyRandom,
-                NatFlag::Persistent => flags.addresses = AddressChoice::Persistent,
-            }
-        }
-        if nat.prefix {
-            flags.addresses = AddressChoice::Prefix;
-        }
-        cx.ops.push(Op::Nat(Box::new(NatOp { kind: nat.kind, family, address, port, flags })));
+        let flags = nat.flags.iter().fold(Flags::empty(), |flags, flag| {
+            flags
+                | match flag {
+                    NatFlag::Random => Flags::RANDOM,
+                    NatFlag::FullyRandom => Flags::FULLY_RANDOM,
+                    NatFlag::Persistent => Flags::PERSISTENT,
+                }
+        });
+        cx.ops.push(Op::Nat(Box::new(NatOp { kind: nat.kind, family, address, port, prefix: nat.prefix, flags })));
         Ok(())
     }
 
@@ -70,6 +66,9 @@ impl Lowering {
                     return refuse(expr.span, "a port needs a match on the transport protocol before it");
                 }
                 let map = self.map(cx.table, &sides, map, &DataKind::Values { types, intervals: !with_port })?;
+                if nat.prefix {
+                    self.prefix_maps.push((map, expr.span));
+                }
                 let key: Box<[_]> = sides.into_iter().map(|side| side.load).collect();
                 let port = with_port.then(|| Operand::Map { key: key.clone(), map, field: 1 });
                 Ok((Some(Operand::Map { key, map, field: 0 }), port))

@@ -11,6 +11,7 @@ use crate::rules::action::Reject;
 use crate::rules::ast::*;
 use crate::rules::error::{Fault, Result, refuse};
 use crate::rules::fields::{MetaKey, Protocol};
+use crate::rules::names;
 use crate::rules::program::{Compare, CompiledRule, Jump, Load, Op};
 use crate::rules::ruleset::RuleInfo;
 use crate::rules::source::Span;
@@ -62,9 +63,13 @@ impl RuleCx<'_> {
                 Ok(())
             }
             _ => {
-                let word = |f| if f == Family::Ipv4 { "ip" } else { "ip6" };
-                let before = if self.inet() { "an earlier match of this rule" } else { "its table" };
-                refuse(span, format!("this rule is not about {} alone: {before} says otherwise", word(family)))
+                let (this, other) = if family == Family::Ipv4 { ("ip", "ip6") } else { ("ip6", "ip") };
+                let already = match self.network {
+                    Known::Several => "ip and ip6",
+                    _ => other,
+                };
+                let whose = if self.inet() { "this rule" } else { "this table" };
+                refuse(span, format!("conflicting protocols: {whose} is about {already} already, not about {this}"))
             }
         }
     }
@@ -82,14 +87,15 @@ impl RuleCx<'_> {
                 self.transport = Known::One(protocol);
                 Ok(())
             }
-            Known::One(known) => refuse(
-                span,
-                format!("conflicting protocols: this rule is about protocol {known} already, not about {name}"),
-            ),
-            Known::Several => {
-                Err(Fault::new(span, format!("this rule is about several protocols already, not about {name} alone"))
-                    .help("for ports of any protocol write 'th sport' and 'th dport'"))
+            Known::One(known) => {
+                let known = names::name(DataType::InetProto, known.into());
+                refuse(span, format!("conflicting protocols: this rule is about {known} already, not about {name}"))
             }
+            Known::Several => Err(Fault::new(
+                span,
+                format!("conflicting protocols: this rule is about several already, not about {name} alone"),
+            )
+            .help("for the ports of all of them write 'th sport' and 'th dport'")),
         }
     }
 

@@ -4,11 +4,14 @@ use super::value::Side;
 use super::{DataKind, Lowering, SetModel, TableKey};
 use crate::rules::ast::*;
 use crate::rules::error::{Fault, Result, refuse};
+use crate::rules::fields::{CtKey, Selector};
 use crate::rules::program::Data;
 use crate::rules::set::{MAX_FIELDS, SetKey};
 use crate::rules::source::Span;
 use crate::rules::types::{DataType, Form, Interval, interval};
 
+/// Comparisons between keys of a concatenation that are worth making; a ruleset of any sense needs far fewer.
+const MAX_COMPARED: usize = 50_000_000;
 /// Nesting of sets in variables; the parser bounds it too.
 const MAX_DEPTH: u32 = 64;
 
@@ -46,6 +49,7 @@ impl Lowering {
             data,
             interval: set.interval,
             merge,
+            size: set.size.unwrap_or(u64::MAX),
             elements: Vec::new(),
             values: Vec::new(),
             otherwise: None,
@@ -73,6 +77,9 @@ impl Lowering {
                 parts
                     .iter()
                     .map(|part| match &part.node {
+                        ExprKind::Selector(Selector::Ct(CtKey::ProtoSrc | CtKey::ProtoDst, _)) => {
+                            refuse(part.span, "which protocol's port this is cannot be said here: use 'th dport'")
+                        }
                         ExprKind::Selector(selector) if selector.ty() != DataType::Boolean => Ok(selector.ty()),
                         _ => refuse(part.span, "a field such as 'tcp dport' is needed here"),
                     })
@@ -104,6 +111,7 @@ impl Lowering {
             data,
             interval: true,
             merge,
+            size: u64::MAX,
             elements: Vec::new(),
             values: Vec::new(),
             otherwise: None,
@@ -208,7 +216,7 @@ impl Lowering {
             _ => std::slice::from_ref(key),
         };
         if parts.len() != model.key.len() {
-            return refuse(key.span, format!("this key has {} fields, not {}", parts.len(), model.key.len()));
+            return refuse(key.span, format!("this key has {}, not {}", fields_of(parts.len()), model.key.len()));
         }
         let mut fields = Vec::with_capacity(parts.len());
         for (part, ty) in parts.iter().zip(&model.key) {
@@ -240,7 +248,10 @@ impl Lowering {
                     _ => std::slice::from_ref(value),
                 };
                 if parts.len() != types.len() {
-                    return refuse(value.span, format!("this value has {} fields, not {}", parts.len(), types.len()));
+                    return refuse(
+                        value.span,
+                        format!("this value has {}, not {}", fields_of(parts.len()), types.len()),
+                    );
                 }
                 let mut values = Vec::with_capacity(parts.len());
                 for (part, ty) in parts.iter().zip(types) {
@@ -259,8 +270,17 @@ impl Lowering {
     }
 }
 
+fn fields_of(count: usize) -> String {
+    if count == 1 { "one field".to_owned() } else { format!("{count} fields") }
+}
+
 /// Makes keys disjoint: equal ones become one, overlapping ones are merged or refused.
 pub(super) fn settle(set: &mut SetModel) -> Result<()> {
+    // The kernel keeps both ends of an interval.
+    let count = set.elements.len() as u64 * if set.interval { 2 } else { 1 };
+    if let Some((_, span)) = set.elements.last().filter(|_| count > set.size) {
+        return refuse(*span, format!("this set is declared to hold {} elements and has more", set.size));
+    }
     if set.key.len() > 1 {
         return settle_concat(set);
     }
@@ -315,8 +335,13 @@ fn settle_concat(set: &mut SetModel) -> Result<()> {
     // Sorted by the first field: only keys that begin before the other one ends can overlap.
     let overlap = |a: &Interval, b: &Interval| a.first <= b.last && b.first <= a.last;
     let mut open: Vec<usize> = Vec::new();
+    let mut compared = 0;
     for (at, (key, span)) in set.elements.iter().enumerate() {
         open.retain(|&other| set.elements[other].0.fields[0].last >= key.fields[0].first);
+        compared += open.len();
+        if compared > MAX_COMPARED {
+            return refuse(*span, "too many keys of this set have wide ranges in their first field");
+        }
         let clashes = |&other: &usize| set.elements[other].0.fields.iter().zip(&key.fields).all(|(a, b)| overlap(a, b));
         if open.iter().any(clashes) {
             return refuse(*span, "this key overlaps with another one");

@@ -74,6 +74,14 @@ impl Parser<'_> {
             || (self.is("@") && matches!(self.word_at(1), "ll" | "nh" | "th"))
     }
 
+    /// Whether what stands here, where a value is due, is a selector all the same.
+    fn at_field(&self) -> bool {
+        let (word, next) = (self.word(), self.word_at(1));
+        matches!(word, "meta" | "ct" | "fib")
+            || MetaKey::ALL[MetaKey::UNQUALIFIED].iter().any(|(name, _)| *name == word)
+            || FIELDS.iter().any(|field| field.protocol.name() == word && field.name == next)
+    }
+
     /// A selector, several joined by `.`, or one with bit operations.
     pub(super) fn selector_expr(&mut self) -> Result<Expr> {
         self.concat(Side::Selectors)
@@ -154,6 +162,9 @@ impl Parser<'_> {
             return self.selector();
         }
         let span = self.span();
+        if side == Side::Values && self.at_field() {
+            return refuse(span, "a field is compared with constants only, not with another field");
+        }
         let node = match self.kind() {
             Kind::Number(value) => ExprKind::Number(value),
             Kind::Quoted => ExprKind::Quoted(self.unquoted(span)),

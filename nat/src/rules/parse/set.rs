@@ -11,8 +11,16 @@ impl Parser<'_> {
     pub(super) fn set(&mut self, word: &str) -> Result<Set> {
         let name = self.name(&format!("the name of a {word}"))?;
         let map = word == "map";
-        let mut set =
-            Set { name, map, key: None, data: None, interval: false, auto_merge: false, elements: Vec::new() };
+        let mut set = Set {
+            name,
+            map,
+            key: None,
+            data: None,
+            interval: false,
+            auto_merge: false,
+            size: None,
+            elements: Vec::new(),
+        };
         self.block(&mut |parser| {
             let span = parser.span();
             match parser.word() {
@@ -48,7 +56,7 @@ impl Parser<'_> {
                 }
                 "size" => {
                     parser.advance();
-                    parser.number("the size of the set")?;
+                    set.size = Some(parser.number("the size of the set")?.node);
                 }
                 "gc-interval" => {
                     parser.advance();
