@@ -91,7 +91,7 @@ const CASES: &[Case] = &[
         uct_tests::packet::build::mend_ipv4(&mut end);
         let first = |lab: Lab, at: u16| {
             let mut piece = part(2000, 0, 1480);
-            piece[6..8].copy_from_slice(&(0x2000 | at / 8).to_be_bytes());
+            piece[6..8].copy_from_slice(&(0x2000 | (at / 8)).to_be_bytes());
             uct_tests::packet::build::mend_ipv4(&mut piece);
             lab.lan(piece)
         };
@@ -163,6 +163,9 @@ const CASES: &[Case] = &[
     ),
     ("no-route", "It is dropped: no route to its destination.", || {
         nat().lan(datagram(("fd00:1::10", 1), ("2001:470::1", 2)))
+    }),
+    ("not-unicast", "It is dropped: sent to all on the link, and not forwarded to another.", || {
+        nat().raw("lan0", frame("ff:ff:ff:ff:ff:ff", "02:00:00:00:09:09", &datagram((A, 1), (S, 2))))
     }),
     ("time-exceeded", "It is dropped: its time to live is used up.", || {
         let mut hop = ip(A, S);

@@ -501,10 +501,10 @@ impl Router {
                 Ok(())
             }
             Err(why) => {
-                if let (Refusal::InterfaceChanged, Ct::Confirmed(conn)) = (why, &tracked.ct) {
-                    if self.engine.kill(conn, tracked.dir, &p.packet, p.at) {
-                        observer.gone(conn, p.at, Gone::InterfaceChanged);
-                    }
+                if let (Refusal::InterfaceChanged, Ct::Confirmed(conn)) = (why, &tracked.ct)
+                    && self.engine.kill(conn, tracked.dir, &p.packet, p.at)
+                {
+                    observer.gone(conn, p.at, Gone::InterfaceChanged);
                 }
                 Err(Drop::Nat(why).into())
             }
