@@ -154,7 +154,11 @@ const CASES: &[Case] = &[
         associating().lan(sctp(&ip(A, S), 4000, 80, 0x99, &sctp_chunk(10, 0, &[1; 8])))
     }),
     case("sctp-init-ack", "INVALID: SCTP INIT ACK announces tag 0x00000077, another is known.", || {
-        associating().wan(sctp(&ip(S, ROUTER), 80, 4000, 0x11, &init(2, 0x77)))
+        // Both ends opened at once.
+        nat()
+            .lan(sctp(&ip(A, S), 4000, 80, 0, &init(1, 0x11)))
+            .wan(sctp(&ip(S, ROUTER), 80, 4000, 0, &init(1, 0x22)))
+            .wan(sctp(&ip(S, ROUTER), 80, 4000, 0x11, &init(2, 0x77)))
     }),
     case("sctp-new", "INVALID: DATA cannot open an association.", || {
         nat().lan(sctp(&ip(A, S), 4000, 80, 0x22, &sctp_chunk(0, 3, &[0; 16])))
