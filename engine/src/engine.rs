@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 use crate::conn::{Conn, ConnId, Ct, Unconfirmed};
 use crate::event::{Client, Event, EventKind, EventMask, Events};
 use crate::expiry::Expiry;
+use crate::observe::{Observer, Silent};
 use crate::state::State;
 use crate::table::{Table, Taken};
 use crate::tcp::TcpState;
-use crate::{Direction, Entry, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone};
+use crate::{Direction, Entry, Gone, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone};
 
 /// A connection tracker.
 #[derive(Debug)]
@@ -228,11 +229,17 @@ impl Engine {
 
     /// Destroys what has run out at `now`, each at its own deadline and in that order, at most `most` of them. Answers how many.
     pub fn expire(&self, now: Time, most: usize) -> usize {
+        self.expire_telling(now, most, &mut Silent)
+    }
+
+    /// The same, told to an observer.
+    pub fn expire_telling(&self, now: Time, most: usize, observer: &mut impl Observer) -> usize {
         let mut done = 0;
         while done < most {
             let Some(conn) = self.expiry.pop(now) else { break };
             let deadline = conn.deadline();
             if self.destroy(&conn, deadline, None) {
+                observer.gone(&conn, deadline, Gone::RanOut);
                 done += 1;
             }
         }
@@ -275,7 +282,7 @@ impl Engine {
     ///
     /// As in Linux the search is short: what stands in eight buckets of a hash table of `nf_conntrack_buckets`, which in a
     /// sparse table is nothing.
-    pub(crate) fn make_room(&self, tuple: &Tuple, zone: Zone, now: Time) -> bool {
+    pub(crate) fn make_room(&self, tuple: &Tuple, zone: Zone, now: Time, observer: &mut impl Observer) -> bool {
         const BUCKETS: usize = 8;
         let max = self.settings.get(Sysctl::Max) as usize;
         if max == 0 || self.count() < max {
@@ -291,6 +298,7 @@ impl Engine {
         if let Some(victim) = victim
             && self.destroy(&victim, now, None)
         {
+            observer.gone(&victim, now, Gone::EarlyDrop);
             self.stats.early_drop.count();
             return true;
         }
