@@ -285,7 +285,7 @@ impl Engine {
         if !self.make_room(tuple, template.zone, now) {
             return Err(Track::TableFull);
         }
-        Ok(Unconfirmed::new(Seed {
+        let opened = Unconfirmed::new(Seed {
             id: self.next_id(),
             original: *tuple,
             reply,
@@ -293,7 +293,11 @@ impl Engine {
             state,
             accounting: self.settings().is_on(Sysctl::Acct),
             timestamps: self.settings().is_on(Sysctl::Timestamp),
-        }))
+        });
+        if let Some(expectation) = self.claim(tuple, template.zone, now) {
+            opened.announced_by(expectation.wanted());
+        }
+        Ok(opened)
     }
 
     /// Asks the protocol's tracker what the packet means.
