@@ -61,8 +61,13 @@ pub enum Known {
     Nothing,
     /// The TCP state.
     Tcp(TcpState),
-    /// The SCTP state, and the tags of both directions.
-    Sctp(SctpState, [u32; 2]),
+    /// The SCTP state and the tag that each direction carries.
+    Sctp {
+        /// The state.
+        state: SctpState,
+        /// Original, reply.
+        vtags: [u32; 2],
+    },
 }
 
 /// A connection as a client describes it.
@@ -177,10 +182,8 @@ impl Engine {
         }
         match (change.known, &mut conn.lock().state) {
             (Known::Nothing, _) => {}
-            (Known::Tcp(state), State::Tcp(tcp)) => {
-                tcp.inform(state, PeerFlags::SACK_PERM | PeerFlags::BE_LIBERAL);
-            }
-            (Known::Sctp(state, vtags), State::Sctp(sctp)) => sctp.inform(state, vtags),
+            (Known::Tcp(state), State::Tcp(tcp)) => tcp.inform(state, PeerFlags::SACK_PERM | PeerFlags::BE_LIBERAL),
+            (Known::Sctp { state, vtags }, State::Sctp(sctp)) => sctp.inform(state, vtags),
             _ => return Err(Refusal::Invalid),
         }
         if let Some(mark) = change.mark {
@@ -225,12 +228,12 @@ fn check(new: &NewConn) -> Result<(), Refusal> {
     if original.inverse().is_none() {
         return Err(Refusal::Invalid);
     }
-    let knows = match new.known {
-        Known::Nothing => true,
-        Known::Tcp(_) => original.protocol == Protocol::TCP,
-        Known::Sctp(..) => original.protocol == Protocol::SCTP,
+    let known = match new.known {
+        Known::Nothing => original.protocol,
+        Known::Tcp(_) => Protocol::TCP,
+        Known::Sctp { .. } => Protocol::SCTP,
     };
-    if !knows {
+    if known != original.protocol {
         return Err(Refusal::Invalid);
     }
     if new.status.intersects(Status::EXPECTED | Status::DYING) {
@@ -251,7 +254,7 @@ fn open(protocol: Protocol, known: Known) -> State {
             State::Tcp(Tcp::inserted(state, [peer; 2]))
         }
         Protocol::SCTP => State::Sctp(match known {
-            Known::Sctp(state, vtags) => Sctp::inserted(state, vtags),
+            Known::Sctp { state, vtags } => Sctp::inserted(state, vtags),
             _ => Sctp::inserted(SctpState::None, [0; 2]),
         }),
         // The two seconds are over: the first packet after an answer makes it a stream.

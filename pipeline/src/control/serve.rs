@@ -267,8 +267,17 @@ impl<'a> Work<'a> {
         // One that cannot be changed does not keep the others from it.
         let mut refused = None;
         let changed = self.each(update.filter.clone(), |work, conn, entry| {
-            let vtags = [update.orig_vtag, update.reply_vtag];
-            let known = match known(entry.original.protocol, update.state.as_deref(), vtags) {
+            // What is not given stays: the state as well as each tag.
+            let given = [update.orig_vtag, update.reply_vtag];
+            let (state, vtags) = match entry.proto {
+                ProtoInfo::Sctp { state, vtags: [a, b] } if given != [None; 2] => {
+                    let [x, y] = given;
+                    (update.state.as_deref().or(Some(state.name())), [x.or(Some(a)), y.or(Some(b))])
+                }
+                ProtoInfo::Sctp { vtags: [a, b], .. } => (update.state.as_deref(), [Some(a), Some(b)]),
+                _ => (update.state.as_deref(), given),
+            };
+            let known = match known(entry.original.protocol, state, vtags) {
                 Ok(known) => known,
                 Err(fault) => return Ok(Err(fault)),
             };
@@ -286,7 +295,7 @@ impl<'a> Work<'a> {
                 mark,
                 timeout: update.timeout.map(|t| Duration::from_secs(t.into())),
                 status: status.difference(entry.status),
-                known: if is_known(known, &entry.proto) { Known::Nothing } else { known },
+                known: if is_known_already(known, &entry.proto) { Known::Nothing } else { known },
                 labels,
                 helper: update.helper.as_deref().filter(|h| entry.helper.as_deref() != Some(*h)).map(Into::into),
             };
@@ -415,16 +424,29 @@ impl<'a> Work<'a> {
     }
 }
 
-/// The state that a client names. SCTP's comes with both tags or not at all.
-fn known(protocol: Protocol, state: Option<&str>, vtags: [Option<u32>; 2]) -> Result<Known, Fault> {
-    let unknown = |name: &str| invalid(format!("unknown state '{name}'"));
-    match (protocol, state, vtags) {
-        (Protocol::TCP, Some(name), _) => TcpState::by_name(name).map(Known::Tcp).ok_or_else(|| unknown(name)),
-        (Protocol::SCTP, Some(name), [Some(original), Some(reply)]) => {
-            let state = SctpState::by_name(name).ok_or_else(|| unknown(name))?;
-            Ok(Known::Sctp(state, [original, reply]))
+/// Whether a connection is in that state already.
+fn is_known_already(known: Known, proto: &ProtoInfo) -> bool {
+    match (known, *proto) {
+        (Known::Nothing, _) => true,
+        (Known::Tcp(wanted), ProtoInfo::Tcp { state, .. }) => wanted == state,
+        (Known::Sctp { state: wanted, vtags: tags }, ProtoInfo::Sctp { state, vtags }) => {
+            (wanted, tags) == (state, vtags)
         }
-        (Protocol::SCTP, Some(_), _) => Err(invalid("SCTP's state and tags belong together")),
+        _ => false,
+    }
+}
+
+/// The state that a client names.
+fn known(protocol: Protocol, state: Option<&str>, vtags: [Option<u32>; 2]) -> Result<Known, Fault> {
+    match (protocol, state) {
+        (Protocol::SCTP, Some(name)) => match SctpState::by_name(name) {
+            Some(state) => Ok(Known::Sctp { state, vtags: vtags.map(Option::unwrap_or_default) }),
+            None => Err(invalid(format!("unknown SCTP state '{name}'"))),
+        },
+        (Protocol::TCP, Some(name)) => match TcpState::by_name(name) {
+            Some(state) => Ok(Known::Tcp(state)),
+            None => Err(invalid(format!("unknown TCP state '{name}'"))),
+        },
         _ => Ok(Known::Nothing),
     }
 }
