@@ -23,6 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::entry::{Counters, Entry, ProtoInfo};
 use crate::event::EventMask;
+use crate::expect::NewExpectation;
 use crate::settings::TimeoutPolicy;
 use crate::state::State;
 use crate::tcp::{Seq, TcpState};
@@ -367,6 +368,16 @@ impl Unconfirmed {
     /// It borrows an address of this interface: see [`Conn::bound_to`].
     pub fn bind_to(&mut self, interface: NonZeroU32) {
         self.0.bound = interface.get();
+    }
+
+    /// It was expected: it has a master, whose mark it inherits.
+    pub(crate) fn announced_by(&self, wanted: &NewExpectation) {
+        self.set_status(Status::EXPECTED);
+        self.put_mark(wanted.master.mark());
+        self.with_extras(|e| {
+            e.master = Some(Arc::clone(&wanted.master));
+            e.helper = wanted.helper.clone();
+        });
     }
 
     pub(crate) fn start(&mut self, now: Time) {

@@ -19,6 +19,7 @@ mod conn;
 mod engine;
 mod entry;
 pub mod event;
+pub mod expect;
 mod expiry;
 mod icmp;
 mod observe;
