@@ -293,6 +293,7 @@ impl Engine {
             state,
             accounting: self.settings().is_on(Sysctl::Acct),
             timestamps: self.settings().is_on(Sysctl::Timestamp),
+            labels: self.labels(),
         }))
     }
 

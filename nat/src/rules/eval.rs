@@ -233,7 +233,10 @@ impl Ruleset {
             Op::SetLabel(value) => {
                 let bits = self.load(value, cx)?;
                 let ct = tracked?;
-                ct.set_labels(ct.labels().unwrap_or(0) | bits);
+                // A connection without room for labels stays without.
+                if let Some(labels) = ct.labels() {
+                    ct.set_labels(labels | bits);
+                }
             }
             Op::SetHelper(at) => self.set_helper(*at, tracked?),
             Op::SetTimeout(at) => self.set_timeout(*at, tracked?),
