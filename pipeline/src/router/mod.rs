@@ -214,6 +214,7 @@ impl Router {
         draw: impl Draw + Send + 'static,
     ) -> Self {
         let routes = Routes::new(&topology);
+        engine.keep_labels(rules.labels());
         let defrag = defrag::Settings {
             nf_conntrack_frag6_timeout: engine.settings().seconds(Sysctl::Frag6Timeout),
             nf_conntrack_frag6_high_thresh: engine.settings().get(Sysctl::Frag6HighThresh) as usize,
@@ -245,6 +246,7 @@ impl Router {
 
     /// Puts other rules in force. What was decided about connections stays decided.
     pub fn set_rules(&mut self, rules: Ruleset) {
+        self.engine.keep_labels(rules.labels());
         self.rules = rules;
     }
 
@@ -455,6 +457,9 @@ impl Router {
                 observer.untracked();
             }
             return Ok(()); // a rule said notrack, or it carries the connection of the packet that it answers
+        }
+        if hook == Hook::Prerouting && self.engine.settings().is_on(Sysctl::Checksum) {
+            p.pull_for_tracking();
         }
         p.tracking = match self.engine.track(&p.packet, hook, &p.template, p.at, observer) {
             Track::Tracked(tracked) => {
