@@ -9,6 +9,7 @@
 pub mod behaviour;
 pub mod campaign;
 pub mod compare;
+pub mod coverage;
 pub mod generate;
 pub mod kernel;
 pub mod observed;
