@@ -29,6 +29,7 @@
 //! | `reject` in the forward chain | 3/3, 1/4 or as the rule says | with the lower TTL |
 //! | `reject` in prerouting, input | the same | as it came |
 //! | back out by the same interface, source on the same link | redirect 5/1 with the next hop, before the packet itself goes on | with the lower TTL |
+//! | IPv4 options make no sense | 12/0 | as it came, but for options that were read already |
 //! | fragments run out of time | 11/1, 3/1 (see [`crate::defrag`]) | the first fragment |
 //!
 //! `reject` is silent if the packet's checksum is wrong: TCP, UDP (0 is right), ICMP, and every other protocol over its whole
@@ -41,7 +42,7 @@
 //! Rates: a bucket of six per destination, one more every `icmp_ratelimit` (IPv4 1000 ms, IPv6 100 ms), shared by all types of
 //! `icmp_ratemask` (IPv4 3, 4, 11, 12) or `icmp.ratemask` (IPv6 all errors but 2); "fragmentation needed" is never held back.
 //!
-//! Not modelled: record-route and timestamp options, which Linux copies into its errors; the rates of redirects and of
+//! Options: see [`crate::options`]. Not modelled: the rates of redirects and of
 //! "no route" (`net.ipv4.route.error_burst`); `icmp_msgs_per_sec`.
 //!
 //! # Sources
@@ -115,6 +116,11 @@ impl Message {
     /// No neighbour answers.
     pub const fn host_unreachable(family: Family) -> Self {
         Message::new(family, (3, 1), (1, 3), 0)
+    }
+
+    /// A byte of the IPv4 header makes no sense.
+    pub const fn parameter_problem(at: u8) -> Self {
+        Message { family: Family::Ipv4, kind: 12, code: 0, rest: (at as u32) << 24 }
     }
 
     /// Nobody listens: what `reject` says by default.
@@ -222,8 +228,15 @@ pub fn check(message: Message, packet: &Packet<'_>, addressed: Addressed) -> Res
 /// Appends to `out` the error about `packet`, from the IP header on.
 ///
 /// `packet` is quoted as it is now, so the caller builds the error before or after lowering the TTL as the table says.
-/// `identification` is that of the new packet in IPv4 and its flow label in IPv6.
-pub fn build(message: Message, packet: &Packet<'_>, source: IpAddr, identification: u32, out: &mut Vec<u8>) {
+/// `identification` is that of the new packet in IPv4 and its flow label in IPv6; `options` are those of the IPv4 header.
+pub fn build(
+    message: Message,
+    packet: &Packet<'_>,
+    source: IpAddr,
+    identification: u32,
+    options: &[u8],
+    out: &mut Vec<u8>,
+) {
     let quoted = packet.bytes();
     let start = out.len();
     let icmp = |quote: &[u8], out: &mut Vec<u8>| {
@@ -233,7 +246,7 @@ pub fn build(message: Message, packet: &Packet<'_>, source: IpAddr, identificati
     };
     match (source, packet.src()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let quote = quoted.get(..MAX_V4 - IPV4_HEADER - ICMP_HEADER).unwrap_or(quoted);
+            let quote = quoted.get(..MAX_V4 - IPV4_HEADER - options.len() - ICMP_HEADER).unwrap_or(quoted);
             let tos = quoted.get(1).map_or(0, |tos| tos & 0x1e) | 0xc0;
             let len = ICMP_HEADER + quote.len();
             header_v4(
@@ -242,11 +255,12 @@ pub fn build(message: Message, packet: &Packet<'_>, source: IpAddr, identificati
                 Protocol::ICMP,
                 tos,
                 [(identification >> 8) as u8, identification as u8, 0, 0],
+                options,
                 len,
                 out,
             );
             icmp(quote, out);
-            finish(out, start + IPV4_HEADER, 2, 0);
+            finish(out, start + IPV4_HEADER + options.len(), 2, 0);
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
             let quote = quoted.get(..MAX_V6 - IPV6_HEADER - ICMP_HEADER).unwrap_or(quoted);
@@ -308,7 +322,7 @@ pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Result<(), Silence> {
     let (from, to) = (packet.dst(), packet.src());
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            header_v4(from, to, Protocol::TCP, 0, [0, 0, 0x40, 0], TCP_HEADER, out);
+            header_v4(from, to, Protocol::TCP, 0, [0, 0, 0x40, 0], &[], TCP_HEADER, out);
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => header_v6(from, to, Protocol::TCP, 0, TCP_HEADER, out),
         _ => return Err(Silence::NoSender),
@@ -322,15 +336,27 @@ pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Result<(), Silence> {
     Ok(())
 }
 
-/// Appends an IPv4 header without options; `word` is identification, flags and offset.
-fn header_v4(from: Ipv4Addr, to: Ipv4Addr, protocol: Protocol, tos: u8, word: [u8; 4], len: usize, out: &mut Vec<u8>) {
+/// Appends an IPv4 header; `word` is identification, flags and offset, and `options` a multiple of four bytes.
+#[allow(clippy::too_many_arguments, reason = "the fields of a header")]
+fn header_v4(
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    protocol: Protocol,
+    tos: u8,
+    word: [u8; 4],
+    options: &[u8],
+    len: usize,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
-    let [l0, l1] = ((IPV4_HEADER + len) as u16).to_be_bytes();
-    out.extend_from_slice(&[0x45, tos, l0, l1]);
+    let header = IPV4_HEADER + options.len();
+    let [l0, l1] = ((header + len) as u16).to_be_bytes();
+    out.extend_from_slice(&[0x40 | (header / 4) as u8, tos, l0, l1]);
     out.extend_from_slice(&word);
     out.extend_from_slice(&[DEFAULT_TTL, protocol.0, 0, 0]);
     out.extend_from_slice(&from.octets());
     out.extend_from_slice(&to.octets());
+    out.extend_from_slice(options);
     finish(out, start, 10, 0);
 }
 

@@ -6,6 +6,7 @@ pub mod control;
 pub mod defrag;
 pub mod icmp_error;
 pub mod link;
+pub mod options;
 pub mod refrag;
 pub mod replay;
 pub mod route;

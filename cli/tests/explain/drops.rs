@@ -39,7 +39,20 @@ fn part(len: usize, from: usize, to: usize) -> Vec<u8> {
     pieces[at].clone()
 }
 
+/// A datagram with IPv4 options.
+fn with_options(options: &[u8]) -> Vec<u8> {
+    let mut header = ip(A, S);
+    header.options = options.to_vec();
+    header.packet(proto::UDP, &[3, 232, 7, 208, 0, 8, 0, 0])
+}
+
 const CASES: &[Case] = &[
+    ("ip-options", "It is dropped: its IPv4 options make no sense at byte 20.", || {
+        nat().lan(with_options(&[7, 32, 4, 0, 0, 0, 0, 0]))
+    }),
+    ("ip-source-route", "It is dropped: it says itself which way to go (accept_source_route is 0).", || {
+        nat().lan(with_options(&[131, 7, 4, 203, 0, 113, 80, 0]))
+    }),
     ("link-short-header", "It is dropped: the frame has 3 bytes, its link header 14.", || {
         nat().raw("lan0", vec![2, 0, 0])
     }),

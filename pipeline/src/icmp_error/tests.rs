@@ -21,7 +21,7 @@ fn error(message: Message, packet: &[u8], source: &str, identification: u32) -> 
     parsed(packet, |p| {
         let mut out = vec![];
         check(message, p, Addressed::default()).unwrap();
-        build(message, p, ip(source), identification, &mut out);
+        build(message, p, ip(source), identification, &[], &mut out);
         out
     })
 }
@@ -289,7 +289,7 @@ proptest! {
             let _ = check(message, p, Addressed::default());
             let _ = check_reject(p);
             let _ = reset(p, &mut vec![]);
-            build(message, p, source, rest, &mut out);
+            build(message, p, source, rest, &[], &mut out);
         });
         let most = if six { 1280 } else { 576 };
         prop_assert!(out.len() <= most);

@@ -10,7 +10,7 @@ use uct_nat::rules::Reject;
 
 use super::{Cause, Emit, Observer, Origin, Passing, Router, Tracking};
 use crate::defrag::Expired;
-use crate::icmp_error::{self, Addressed, Message};
+use crate::icmp_error::{self, Message};
 use crate::route;
 use crate::topology::Dev;
 
@@ -25,6 +25,8 @@ pub(super) enum Answer {
     BeyondScope,
     /// It does not fit, and must not be cut; the MTU in bytes.
     TooBig(usize),
+    /// This byte of its header makes no sense.
+    Nonsense(u8),
     /// What a rule wants.
     Reject(Reject),
 }
@@ -39,6 +41,7 @@ impl Router {
             Answer::NoRoute => Message::no_route(family),
             Answer::BeyondScope => Message::beyond_scope(),
             Answer::TooBig(mtu) => Message::too_big(family, u32::try_from(mtu).unwrap_or(u32::MAX)),
+            Answer::Nonsense(at) => Message::parameter_problem(at),
             Answer::Reject(Reject::TcpReset) => {
                 if let Err(why) = icmp_error::reset(&p.packet, &mut bytes) {
                     return observer.silent(why);
@@ -59,7 +62,7 @@ impl Router {
             Origin::Interface(dev) => Some(dev),
             Origin::Own | Origin::Loopback => None,
         };
-        if self.build(message, &p.packet, p.addressed, iif, &mut bytes, observer) {
+        if self.build(message, &p, iif, &mut bytes, observer) {
             self.send_answer(p, bytes, out, observer);
         }
     }
@@ -68,13 +71,13 @@ impl Router {
     fn build(
         &self,
         message: Message,
-        packet: &Packet<'_>,
-        addressed: Addressed,
+        p: &Passing<'_>,
         iif: Option<Dev>,
         bytes: &mut Vec<u8>,
         observer: &mut impl Observer,
     ) -> bool {
-        if let Err(why) = icmp_error::check(message, packet, addressed) {
+        let packet = &p.packet;
+        if let Err(why) = icmp_error::check(message, packet, p.addressed) {
             observer.silent(why);
             return false;
         }
@@ -83,7 +86,8 @@ impl Router {
         if source.is_unspecified() {
             return false; // an inferred router, which has no address
         }
-        icmp_error::build(message, packet, source, self.draw(), bytes);
+        let Some(options) = self.returned_options(p, source) else { return false };
+        icmp_error::build(message, packet, source, self.draw(), &options, bytes);
         true
     }
 
@@ -113,9 +117,9 @@ impl Router {
         let message = Message::reassembly_time_exceeded(expired.family);
         let mut bytes = Vec::new();
         let iif = self.toward(packet.src());
-        if self.build(message, &packet, Addressed::default(), iif, &mut bytes, observer) {
-            let origin = iif.map_or(Origin::Own, Origin::Interface);
-            self.send_answer(Passing::new(packet, expired.at, origin), bytes, out, observer);
+        let p = Passing::new(packet, expired.at, iif.map_or(Origin::Own, Origin::Interface));
+        if self.build(message, &p, iif, &mut bytes, observer) {
+            self.send_answer(p, bytes, out, observer);
         }
     }
 }

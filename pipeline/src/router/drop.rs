@@ -6,6 +6,7 @@ use uct_engine::Malformed;
 
 use crate::defrag::Why;
 use crate::link::LinkError;
+use crate::options::Fault;
 use crate::route::Refusal;
 
 /// Why a packet went no further. One counter and one sentence for each reason, also for those within a variant.
@@ -35,6 +36,8 @@ pub enum Drop {
     Nat(uct_nat::Refusal),
     /// Its addresses are not fit to be forwarded.
     Route(Refusal),
+    /// Its IPv4 options are not fit to be forwarded.
+    Options(Fault),
     /// No route leads to its destination.
     NoRoute,
     /// It was sent to all on a link, and is not for the router itself.
@@ -103,6 +106,8 @@ reasons! {
     Drop::Route(Refusal::MartianDestination) => "martian-destination",
     Drop::Route(Refusal::NotJoined) => "group-not-joined",
     Drop::Route(Refusal::BeyondScope) => "beyond-scope",
+    Drop::Options(Fault::Nonsense(_)) => "ip-options",
+    Drop::Options(Fault::SourceRoute) => "ip-source-route",
     Drop::NoRoute => "no-route",
     Drop::NotUnicast => "not-unicast",
     Drop::TimeExceeded => "time-exceeded",
@@ -129,6 +134,10 @@ impl fmt::Display for Drop {
             Drop::NoAddress => f.write_str("the interface has no address of this family to translate to"),
             Drop::Nat(why) => write!(f, "{why}"),
             Drop::Route(why) => write!(f, "{why}"),
+            Drop::Options(Fault::Nonsense(at)) => write!(f, "its IPv4 options make no sense at byte {at}"),
+            Drop::Options(Fault::SourceRoute) => {
+                f.write_str("it says itself which way to go (accept_source_route is 0)")
+            }
             Drop::NoRoute => f.write_str("no route to its destination"),
             Drop::NotUnicast => f.write_str("sent to all on the link, and not forwarded to another"),
             Drop::TimeExceeded => f.write_str("its time to live is used up"),

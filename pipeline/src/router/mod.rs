@@ -35,6 +35,7 @@ use uct_nat::{Draw, Here, Mapping, Nat, Pending, Refusal, Seeded};
 use crate::defrag::{self, Defrag, Gathered};
 use crate::icmp_error::Addressed;
 use crate::link;
+use crate::options::Options;
 use crate::refrag::{self, Fragmented};
 use crate::route::{self, Hop, Routes};
 use crate::topology::{DEFAULT_MTU, Dev, Topology};
@@ -42,6 +43,7 @@ use crate::topology::{DEFAULT_MTU, Dev, Topology};
 mod answer;
 mod drop;
 mod observe;
+mod options;
 mod own;
 mod pull;
 mod rules;
@@ -139,6 +141,8 @@ struct Passing<'p> {
     tracking: Tracking,
     /// How it was cut when it came, if it was put together here.
     fragmented: Option<Fragmented>,
+    /// Its IPv4 options, once they have been read.
+    options: Options,
 }
 
 /// Where a packet came from.
@@ -190,6 +194,7 @@ impl<'p> Passing<'p> {
             template: Template::default(),
             tracking: Tracking::Before,
             fragmented: None,
+            options: Options::default(),
         }
     }
 }
@@ -386,6 +391,9 @@ impl Router {
             Origin::Own | Origin::Loopback => self.routes.output(p.packet.dst()),
         };
         observer.routed(&answer);
+        if !matches!(answer, route::Answer::Refused(_)) {
+            self.read_options(p, answer)?;
+        }
         match answer {
             route::Answer::Forward(hop) => self.forward(p, hop, out, observer),
             route::Answer::Local(delivery) => {
@@ -423,6 +431,7 @@ impl Router {
             .map_err(|too_big| Halt { why: Drop::TooBig, answer: Some(Answer::TooBig(too_big.mtu)) })?;
         p.packet.decrement_ttl();
         self.traverse(p, Hook::Forward, observer)?;
+        self.leave_options(p, hop);
         self.leave(p, hop, out, observer)
     }
 

@@ -20,7 +20,7 @@ use super::line::{CHUNKS, is_sum_right};
 use super::{Events, Script, Turn};
 use crate::generate::world::{destination, source, transport};
 use crate::observed::{
-    Entry, Event, EventKind, L4, Observed, Proto, Tuple, proto_name, sctp_state_name, tcp_state_name,
+    Entry, Event, EventKind, L4, Observed, Proto, Tuple, hex, proto_name, sctp_state_name, tcp_state_name,
 };
 use crate::run::sent;
 use crate::scenario::Step;
@@ -308,6 +308,9 @@ impl Teller {
             _ => {}
         }
         line += &piece(fragment, packet.len());
+        if let Some(options) = packet.get(20..at).filter(|options| packet[0] >> 4 == 4 && !options.is_empty()) {
+            let _ = write!(line, " options {}", hex(options));
+        }
         let none = matches!(proto, 17 | 136) && word(at + 6) == Some(0);
         let wrong = quoted == Quoted::No && fragment.is_none() && !none && is_sum_right(packet) == Some(false);
         if wrong {
