@@ -250,6 +250,18 @@ impl Router {
         self.rules = rules;
     }
 
+    /// An interface loses an address: what was masqueraded with it is destroyed, and its routes are gone. With the last
+    /// IPv4 address of an interface go all IPv4 routes over it, as in Linux.
+    pub fn remove_address(&mut self, dev: Dev, address: IpAddr, now: Time) {
+        let Some(losing) = self.topology.interfaces.get_mut(dev.index()) else { return };
+        losing.addresses.retain(|net| net.addr() != address);
+        if losing.addresses.iter().all(|net| net.addr().is_ipv6()) {
+            self.topology.routes.retain(|route| route.dev != dev || route.to.addr().is_ipv6());
+        }
+        self.routes = Routes::new(&self.topology);
+        self.nat.interface_lost(&self.engine, interface(dev), Some(address), now);
+    }
+
     /// The router's surroundings.
     pub fn topology(&self) -> &Topology {
         &self.topology
