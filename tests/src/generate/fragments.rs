@@ -10,7 +10,8 @@ pub(crate) fn cut(random: &mut Random, shot: &Shot) -> Vec<Shot> {
     let header = if packet[0] >> 4 == 4 { usize::from(packet[0] & 15) * 4 } else { 40 };
     let room = packet.len().saturating_sub(header);
     // The router's own fragments are made by its own stack, behind connection tracking.
-    if shot.from == Origin::Router || room < 24 || random.chance(20) {
+    // A header length below 20 is no header to repeat.
+    if shot.from == Origin::Router || header < 20 || room < 24 || random.chance(20) {
         return vec![shot.clone()];
     }
     let count = random.between(1, 3).min(room as u32 / 8);
