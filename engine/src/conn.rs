@@ -23,6 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::entry::{Counters, Entry, ProtoInfo};
 use crate::event::EventMask;
+use crate::expect::NewExpectation;
 use crate::settings::TimeoutPolicy;
 use crate::state::State;
 use crate::tcp::{Seq, TcpState};
@@ -288,6 +289,16 @@ impl Conn {
         self.lock().extras.as_ref().and_then(|e| e.master.clone())
     }
 
+    /// Gives it timeouts of its own. A first packet starts the policy's opening timeout, whatever its tracker said.
+    pub fn set_timeout_policy(&self, policy: &Arc<TimeoutPolicy>) {
+        self.with_extras(|extras| extras.timeouts = Some(Arc::clone(policy)));
+        if let Some(opening) = policy.opening()
+            && !self.status().contains(Status::CONFIRMED)
+        {
+            self.set_timeout(Time::ZERO, opening);
+        }
+    }
+
     /// Changes what only some connections have.
     pub fn with_extras<T>(&self, change: impl FnOnce(&mut Extras) -> T) -> T {
         let mut inner = self.lock();
@@ -372,6 +383,16 @@ impl Unconfirmed {
     /// It borrows an address of this interface: see [`Conn::bound_to`].
     pub fn bind_to(&mut self, interface: NonZeroU32) {
         self.0.bound = interface.get();
+    }
+
+    /// It was expected: it has a master, whose mark it inherits.
+    pub(crate) fn announced_by(&self, wanted: &NewExpectation) {
+        self.set_status(Status::EXPECTED);
+        self.put_mark(wanted.master.mark());
+        self.with_extras(|e| {
+            e.master = Some(Arc::clone(&wanted.master));
+            e.helper = wanted.helper.clone();
+        });
     }
 
     pub(crate) fn start(&mut self, now: Time) {

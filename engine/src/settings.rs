@@ -4,12 +4,16 @@
 //! engine reads can be listed, read and written by name. Values are plain atomics: a running router changes one without
 //! stopping a packet, and, as in Linux, a changed timeout applies at the next refresh and touches no existing deadline.
 //!
-//! A [`TimeoutPolicy`] (nft's `ct timeout`) is a sparse set of other values for the same names, carried by a connection.
+//! A [`TimeoutPolicy`] (nft's `ct timeout`) holds other values for the timeouts of one protocol, carried by a connection.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
+
+mod policy;
+
+pub use policy::{PolicyError, TimeoutPolicy, Timeouts};
 
 macro_rules! sysctls {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $default:expr, $min:literal ..= $max:expr;)*) => {
@@ -227,38 +231,6 @@ fn nearest(name: &str) -> Option<&'static str> {
     };
     let best = Sysctl::ALL.iter().map(|s| s.name()).max_by_key(|n| common(n, bare))?;
     (common(best, bare) * 2 > bare.len()).then_some(best)
-}
-
-/// Other timeouts for one connection: nft's `ct timeout` object. What it does not name keeps the setting's value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TimeoutPolicy {
-    /// The object's name.
-    pub name: String,
-    /// Values in seconds, by the setting that each stands in for.
-    pub seconds: Vec<(Sysctl, u32)>,
-}
-
-impl TimeoutPolicy {
-    /// The policy's value for a timeout, if it has one.
-    pub fn get(&self, key: Sysctl) -> Option<Duration> {
-        self.seconds.iter().find(|(k, _)| *k == key).map(|(_, s)| Duration::from_secs((*s).into()))
-    }
-}
-
-/// The timeouts that hold for one connection: its policy's where it has one, else the settings'.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts<'a> {
-    /// The settings in force.
-    pub settings: &'a Settings,
-    /// The connection's own policy.
-    pub policy: Option<&'a TimeoutPolicy>,
-}
-
-impl Timeouts<'_> {
-    /// The timeout under this name.
-    pub fn get(&self, key: Sysctl) -> Duration {
-        self.policy.and_then(|p| p.get(key)).unwrap_or_else(|| self.settings.seconds(key))
-    }
 }
 
 #[cfg(test)]

@@ -158,10 +158,16 @@ impl Table {
         there
     }
 
-    /// Collects the connections of one shard, by their original tuples; `None` beyond the last shard.
+    /// Collects the connections of one shard, by their original tuples (by their only one, if the two are the same); `None` beyond the last shard.
     pub(crate) fn list(&self, shard: usize) -> Option<Vec<Arc<Conn>>> {
         let shard = self.shards.get(shard)?.read();
-        Some(shard.iter().filter(|p| p.dir == Direction::Original).map(|p| Arc::clone(&p.conn)).collect())
+        Some(
+            shard
+                .iter()
+                .filter(|p| p.dir == Direction::Original || Self::same(p, &p.conn, Direction::Original))
+                .map(|p| Arc::clone(&p.conn))
+                .collect(),
+        )
     }
 
     /// Up to `most` connections that stand near where the tuple would stand.

@@ -38,8 +38,8 @@ pub enum ReplayError {
     Capture(#[from] CaptureError),
     /// A frame of an interface that the router does not have.
     #[error(
-        "packet {number}: the capture's interface '{name}' is not in the topology (which has {known}); \
-         add an [[interface]] named '{name}', or rename it in the capture"
+        "packet {number}: its interface '{name}' is not in the topology, which has {known}: \
+         add an [[interface]] named '{name}', or rename one"
     )]
     NoInterface {
         /// The frame's number.
@@ -70,6 +70,7 @@ enum Port {
     Dev(Dev),
     Local,
     BySource,
+    Nowhere,
 }
 
 /// A replay under way.
@@ -141,7 +142,9 @@ impl Replay {
             self.counts.back_in_time += 1;
         }
         self.now = self.now.max(at);
+        observer.clock(number, self.now);
         self.router.pass_time(self.now, out, observer);
+        observer.entered();
         let fate = self.frame(port, link, missing, is_marked_outgoing, out, observer);
         Ok(Some(Step { number, offset, at: self.now, fate }))
     }
@@ -196,6 +199,7 @@ impl Replay {
         let iif = match port {
             Port::Local => return Some(router.send_own(bytes, wire_len, at, out, observer)),
             Port::Dev(dev) => dev,
+            Port::Nowhere => return Some(router.refuse(Drop::NoInterface, observer)),
             Port::BySource => match vantage::entry(&router, bytes) {
                 Some(dev) => dev,
                 None => return Some(router.refuse(Drop::NoInterface, observer)),
@@ -203,7 +207,10 @@ impl Replay {
         };
         if let Vantage::Inside(inside) = &self.vantage {
             let (iif, restored) = vantage::restore(&router, inside, iif, bytes, wire_len);
-            self.counts.restored += u64::from(restored == Restored::Yes);
+            if restored == Restored::Yes {
+                self.counts.restored += 1;
+                observer.restored();
+            }
             return Some(router.receive(Arrival { at, iif, bytes, wire_len, link: None }, out, observer));
         }
         if let Some(PacketType::OtherHost) = header.packet_type {
@@ -228,8 +235,9 @@ impl Replay {
             self.ports.push(match (self.entry, next) {
                 (_, Some(LOCAL)) => Port::Local,
                 (Entry::Routed, _) | (_, None) => Port::BySource,
-                (Entry::Named, Some(name)) => match topology.dev(name) {
+                (Entry::Named | Entry::NamedIfKnown, Some(name)) => match topology.dev(name) {
                     Some(dev) => Port::Dev(dev),
+                    None if self.entry == Entry::NamedIfKnown => Port::Nowhere,
                     None => {
                         let known: Vec<_> = topology.interfaces.iter().map(|i| i.name.as_str()).collect();
                         return Err(ReplayError::NoInterface {

@@ -9,7 +9,7 @@
 
 use uct_engine::{Hook, Packet, Time};
 
-use super::{Drop, Emit, Fate, Halt, Observer, Origin, Passing, Router};
+use super::{Cause, Drop, Emit, Fate, Halt, Observer, Origin, Passing, Router};
 use crate::route;
 
 impl Router {
@@ -23,13 +23,13 @@ impl Router {
         observer: &mut impl Observer,
     ) -> Fate {
         self.stats.received.count();
-        self.stats.own.count();
         let packet = match Packet::parse(bytes, wire_len) {
             Ok(packet) => packet,
             Err(why) => return self.refuse(Drop::Malformed(why), observer),
         };
+        observer.began(Cause::Own, &packet);
         let fate = self.output(Passing::new(packet, at, Origin::Own), out, observer);
-        self.stats.count(&fate);
+        self.stats.count(&fate, &self.stats.own);
         fate
     }
 

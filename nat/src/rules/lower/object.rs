@@ -6,7 +6,7 @@ use crate::rules::error::{Fault, Result, refuse};
 use crate::rules::ruleset::{Expectation, Helper};
 use std::sync::Arc;
 use std::time::Duration;
-use uct_engine::{Family, Protocol, Sysctl, TimeoutPolicy};
+use uct_engine::{Family, Protocol, TimeoutPolicy};
 
 /// The helpers that the kernel has, by protocol, and whether they know IPv6.
 const HELPERS: &[(&str, &str, &[Family])] = &[
@@ -25,20 +25,6 @@ const HELPERS: &[(&str, &str, &[Family])] = &[
 ];
 const V4: &[Family] = &[Family::Ipv4];
 const BOTH: &[Family] = &[Family::Ipv4, Family::Ipv6];
-
-const TCP_STATES: &[(&str, Sysctl)] = &[
-    ("syn_sent", Sysctl::TcpTimeoutSynSent),
-    ("syn_recv", Sysctl::TcpTimeoutSynRecv),
-    ("established", Sysctl::TcpTimeoutEstablished),
-    ("fin_wait", Sysctl::TcpTimeoutFinWait),
-    ("close_wait", Sysctl::TcpTimeoutCloseWait),
-    ("last_ack", Sysctl::TcpTimeoutLastAck),
-    ("time_wait", Sysctl::TcpTimeoutTimeWait),
-    ("close", Sysctl::TcpTimeoutClose),
-    ("retrans", Sysctl::TcpTimeoutMaxRetrans),
-    ("unack", Sysctl::TcpTimeoutUnacknowledged),
-];
-const UDP_STATES: &[(&str, Sysctl)] = &[("unreplied", Sysctl::UdpTimeout), ("replied", Sysctl::UdpTimeoutStream)];
 
 impl Lowering {
     pub(super) fn object_exists(&self, table: &Table, object: &Object) -> bool {
@@ -82,19 +68,17 @@ impl Lowering {
                 self.table(key).helpers.insert(name, at);
             }
             ObjectKind::Timeout { protocol, l3, policy } => {
-                let states = if protocol.node == "tcp" { TCP_STATES } else { UDP_STATES };
-                let mut seconds = Vec::new();
-                for (state, value) in policy {
-                    let Some((_, sysctl)) = states.iter().find(|(known, _)| *known == state.node) else {
-                        let known: Vec<_> = states.iter().map(|(known, _)| *known).collect();
-                        let fault =
-                            Fault::new(state.span, format!("'{}' is not a state of {}", state.node, protocol.node));
-                        return Err(fault.help(format!("states are {}", known.join(", "))));
-                    };
-                    seconds.push((*sysctl, *value));
-                }
+                let of = number(protocol);
+                let named: Vec<_> = policy.iter().map(|(state, value)| (state.node.as_str(), *value)).collect();
+                let mut made = TimeoutPolicy::from_nft(of, &named).map_err(|why| {
+                    let unknown = policy.iter().find(|(state, _)| !TimeoutPolicy::states(of).any(|s| s == state.node));
+                    let span = unknown.map_or(protocol.span, |(state, _)| state.span);
+                    let known: Vec<_> = TimeoutPolicy::states(of).collect();
+                    Fault::new(span, why.to_string()).help(format!("states are {}", known.join(", ")))
+                })?;
+                made.name = name.clone();
                 let family = object_family(key, l3.as_ref())?;
-                let policy = Arc::new(TimeoutPolicy { name: name.clone(), seconds });
+                let policy = Arc::new(made);
                 self.timeouts.push(((family, number(protocol)), policy));
                 let at = self.timeouts.len() as u32 - 1;
                 self.table(key).timeouts.insert(name, at);
