@@ -4,11 +4,14 @@
 
 pub mod args;
 pub mod conntrack;
+pub mod explain;
 pub mod files;
 pub mod man;
+pub mod ports;
 pub mod replay;
 pub mod rules;
 pub mod run;
+pub mod session;
 pub mod stdio;
 pub mod sysctl;
 

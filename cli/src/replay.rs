@@ -7,21 +7,19 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use uct_engine::{Engine, Listening};
-use uct_pipeline::capture::{CaptureError, Fault, Reader, Source, Writer};
-use uct_pipeline::replay::{Discard, ReadAhead, Replay, ReplayError, ToSink};
+use uct_engine::Listening;
+use uct_pipeline::capture::{CaptureError, Fault, Writer};
+use uct_pipeline::replay::{Discard, Replay, ReplayError, ToSink};
 use uct_pipeline::router::{Emit, Router, Silent};
-use uct_pipeline::topology::{Entry, Topology};
-use uct_pipeline::vantage::Vantage;
 
-use crate::args::{self, VantageArg};
+use crate::Failure;
+use crate::args;
 use crate::conntrack::format::{Format, Output, OutputError, Seen};
+use crate::session::{Capture, Session};
 use crate::stdio::{lost, print, say};
-use crate::{Failure, files, rules, sysctl};
 
 /// What `--output` knows.
 const FORMATS: &str = "extended, id, timestamp, ktimestamp, labels, xml, save, json";
@@ -35,40 +33,17 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
             "'--write -' sends packets to stdout; --list, --events, --stats and --print-topology want it too",
         ));
     }
-    files::check(&reads(args), &args.write.iter().map(|path| ("--write", path.as_path())).collect::<Vec<_>>())?;
-    let engine = Arc::new(Engine::new(args.seed));
-    sysctl::set(engine.settings(), &args.sysctl)?;
-
-    let reader = Reader::open(&args.input).map_err(Failure::input)?;
-    let (source, topology, entry) = match &args.topology {
-        Some(path) => {
-            let topology = Topology::open(path).map_err(Failure::input)?;
-            (Capture::Whole(reader), topology, Entry::Named)
-        }
-        None => {
-            let (source, inferred) = ReadAhead::infer(reader, &args.inside);
-            for note in &inferred.notes {
-                say(format_args!("uct: no --topology; {note}"));
-            }
-            (Capture::ReadAhead(source), inferred.topology, inferred.entry)
-        }
-    };
+    let writes: Vec<_> = args.write.iter().map(|path| ("--write", path.as_path())).collect();
+    let opened = Session::open(&args.input, &writes)?;
     if args.print_topology {
-        return print(&topology.to_string()).map(|()| ExitCode::SUCCESS);
+        return print(&opened.topology.to_string()).map(|()| ExitCode::SUCCESS);
     }
-    let rules = rules::load(args.rules.as_deref(), &args.rule)?;
-    let router = Arc::new(Router::new(Arc::clone(&engine), rules, topology, args.seed));
-    let vantage = match args.vantage {
-        VantageArg::Router => Vantage::Router,
-        VantageArg::Inside => Vantage::Inside(args.inside.clone()),
-    };
+    let Session { router, replay, mut source } = opened.start()?;
     if args.events {
-        engine.listen(Listening::Yes);
+        router.engine().listen(Listening::Yes);
     }
-    let replay = Replay::new(Arc::clone(&router), entry, vantage);
     let mut job = Job { args, output, router: &router, replay, stdout: Stdout::Read, started: Instant::now() };
 
-    let mut source = source;
     let fault = match &args.write {
         Some(path) => {
             let mut writer = Writer::create(path).map_err(unwritten)?;
@@ -86,14 +61,6 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
         Some(fault) => Err(fault),
         None => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// The files that the command line names.
-fn reads(args: &args::Replay) -> Vec<files::Named<'_>> {
-    let mut reads = vec![("IN", args.input.as_path())];
-    reads.extend(args.rules.iter().map(|path| ("--rules", path.as_path())));
-    reads.extend(args.topology.iter().map(|path| ("--topology", path.as_path())));
-    reads
 }
 
 /// Why what the router emitted could not be written.
@@ -116,28 +83,6 @@ fn formats(words: &[String]) -> Result<Output, Failure> {
     }
     output.check().map_err(refuse)?;
     Ok(output)
-}
-
-/// A capture, read from the start or from where inference left it.
-enum Capture {
-    Whole(Reader),
-    ReadAhead(ReadAhead<Reader>),
-}
-
-impl Source for Capture {
-    fn next(&mut self) -> Result<Option<uct_pipeline::capture::Frame<'_>>, uct_pipeline::capture::CaptureError> {
-        match self {
-            Capture::Whole(s) => s.next(),
-            Capture::ReadAhead(s) => s.next(),
-        }
-    }
-
-    fn interfaces(&self) -> &[uct_pipeline::capture::Interface] {
-        match self {
-            Capture::Whole(s) => s.interfaces(),
-            Capture::ReadAhead(s) => s.interfaces(),
-        }
-    }
 }
 
 /// Whether anybody reads what is printed.
@@ -165,7 +110,7 @@ impl Job<'_> {
         check: impl Fn(&mut E) -> Result<(), Failure>,
     ) -> Result<Option<Failure>, Failure> {
         const LOOK: u64 = 4096;
-        let bar = progress(&self.args.input);
+        let bar = progress(&self.args.input.capture);
         let mut events = Vec::new();
         let mut text = String::new();
         let mut frames = 0;
@@ -192,11 +137,12 @@ impl Job<'_> {
     /// What is wrong with the capture, and where.
     fn fault(&self, fault: &ReplayError) -> Failure {
         let ReplayError::NoInterface { number, name, known } = fault else { return Failure::input(fault) };
-        let topology = self.args.topology.as_deref().map_or("the topology".into(), |path| path.display().to_string());
+        let topology =
+            self.args.input.setup.topology.as_deref().map_or("the topology".into(), |path| path.display().to_string());
         Failure::input(format!(
             "{}: packet {number}: its interface '{name}' is not in {topology}, which has {known}: \
              add an [[interface]] named '{name}', or rename one",
-            self.args.input.display()
+            self.args.input.capture.display()
         ))
     }
 
@@ -318,7 +264,7 @@ fn many(n: u64, what: &str) -> String {
 }
 
 /// A progress bar on stderr, if that is a terminal and the length is known.
-fn progress(input: &Path) -> ProgressBar {
+pub(crate) fn progress(input: &Path) -> ProgressBar {
     let len = std::fs::metadata(input).ok().filter(|m| m.is_file()).map(|m| m.len());
     let bar = match len {
         Some(len) => ProgressBar::new(len),

@@ -150,7 +150,7 @@ impl World {
         }
         // Addresses that rules may translate to, as hosts that are there but never speak: a packet for one of them that
         // belongs to no connection is forwarded instead of being looked for.
-        for last in 2..=4 {
+        for last in (2..=4).chain(10..=12) {
             for address in [format!("{v4}{last}"), format!("{v6}{last}")] {
                 topology.neighbor.push(Neighbor { address, mac: gateway.clone(), dev: iface.into() });
             }
