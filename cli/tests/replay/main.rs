@@ -1,4 +1,5 @@
 //! `uct replay` as its users meet it: what it says about bad input, what it prints and writes, and that it does so again.
 
+mod again;
 mod bad_input;
 mod uct;
