@@ -131,9 +131,9 @@ pub struct Setup {
     #[arg(long, value_enum, default_value_t = PortsArg::Seed, value_name = "FROM")]
     pub ports: PortsArg,
 
-    /// Where the capture was taken
-    #[arg(long, value_enum, default_value_t = VantageArg::Router)]
-    pub vantage: VantageArg,
+    /// Where the capture was taken [default: router; inside for one interface without --topology]
+    #[arg(long, value_enum)]
+    pub vantage: Option<VantageArg>,
 
     /// A prefix that is inside; may be repeated [default: private and unique-local addresses]
     #[arg(long, value_name = "PREFIX", value_parser = uct_pipeline::topology::prefix)]

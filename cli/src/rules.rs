@@ -15,6 +15,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use uct_nat::rules::{Colour, Files, Refusal, Ruleset};
+use uct_pipeline::topology::Topology;
 
 use crate::Failure;
 
@@ -109,6 +110,64 @@ impl Place {
     }
 }
 
+/// A remark about interfaces that rules name and that are not there: such rules never match.
+pub fn strangers(rules: &Ruleset, topology: &Topology) -> Option<String> {
+    let is_there = |name: &str| name == "lo" || topology.interfaces.iter().any(|i| i.name == name);
+    let mut strangers: Vec<String> = Vec::new();
+    for rule in rules.rules().filter_map(|id| rules.rule(id)) {
+        for name in named(&rule.text) {
+            if !is_there(name) && strangers.iter().all(|known| known != name) {
+                strangers.push(name.to_owned());
+            }
+        }
+    }
+    let known: Vec<&str> = topology.interfaces.iter().map(|i| i.name.as_str()).collect();
+    let them = if strangers.len() == 1 { "interface" } else { "interfaces" };
+    let are = if strangers.len() == 1 { "is" } else { "are" };
+    (!strangers.is_empty()).then(|| {
+        format!(
+            "the rules name the {them} {}, which {are} not there; there is: {}",
+            strangers.join(", "),
+            known.join(", ")
+        )
+    })
+}
+
+/// The interfaces that a rule names literally: behind `iifname`, `oifname`, `iif` and `oif`, single or in braces.
+fn named(rule: &str) -> Vec<&str> {
+    let words: Vec<&str> =
+        rule.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';')).filter(|word| !word.is_empty()).collect();
+    let mut names = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        let is_key = matches!(words[at], "iifname" | "oifname" | "iif" | "oif");
+        at += 1;
+        if !is_key {
+            continue;
+        }
+        if words.get(at).is_some_and(|word| matches!(*word, "==" | "!=" | "eq" | "ne")) {
+            at += 1;
+        }
+        let end = match words.get(at) {
+            Some(word) if word.starts_with('{') => {
+                words[at..].iter().position(|word| word.ends_with('}')).map_or(words.len(), |found| at + found + 1)
+            }
+            _ => (at + 1).min(words.len()),
+        };
+        let list = words.get(at..end).unwrap_or(&[]);
+        // What is defined elsewhere, a set, a pattern or a number cannot be judged here.
+        let is_name = |word: &&str| {
+            !word.is_empty()
+                && !word.starts_with(['$', '@', '.', ':'])
+                && !word.contains('*')
+                && word.parse::<u32>().is_err()
+        };
+        names.extend(list.iter().map(|word| word.trim_matches(['{', '}', '"'])).filter(is_name));
+        at = end;
+    }
+    names
+}
+
 /// The files that `include` reaches.
 struct Disk;
 
@@ -130,6 +189,20 @@ impl Files for Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interfaces_that_a_rule_names() {
+        for (rule, names) in [
+            ("oifname outside masquerade", vec!["outside"]),
+            ("iifname \"lan0\" oif != wan0 accept", vec!["lan0", "wan0"]),
+            ("iifname { \"lo\", lan1 } accept", vec!["lo", "lan1"]),
+            ("iifname {lan0,lan1} oifname $wan drop", vec!["lan0", "lan1"]),
+            ("iifname @inside oifname \"ppp*\" iif 2 accept", vec![]),
+            ("ip saddr 10.0.0.1 iifname", vec![]),
+        ] {
+            assert_eq!(named(rule), names, "{rule}");
+        }
+    }
 
     #[test]
     fn a_rule_goes_where_its_statement_belongs() {

@@ -106,6 +106,9 @@ impl Opened<'_> {
     pub fn start(self) -> Result<Session, Failure> {
         let Opened { args, capture, engine, source, entry, topology } = self;
         let rules = rules::load(args.rules.as_deref(), &args.rule)?;
+        if let Some(strangers) = rules::strangers(&rules, &topology) {
+            say(format_args!("uct: {strangers}"));
+        }
         let router = Arc::new(match args.ports {
             PortsArg::Seed => Router::new(engine, rules, topology, args.seed),
             PortsArg::Capture => {
@@ -114,9 +117,14 @@ impl Opened<'_> {
             }
         });
         let vantage = match args.vantage {
-            VantageArg::Router => Vantage::Router,
-            VantageArg::Inside => Vantage::Inside(args.inside.clone()),
+            Some(VantageArg::Router) => Vantage::Router,
+            // One link and both ways: what the router sent is there, what it had received for it is not.
+            None if entry != Entry::Routed => Vantage::Router,
+            Some(VantageArg::Inside) | None => Vantage::Inside(args.inside.clone()),
         };
+        if args.vantage.is_none() && entry == Entry::Routed {
+            say("uct: no --topology; the capture is taken for one from the inside (--vantage inside)");
+        }
         let replay = Replay::new(Arc::clone(&router), entry, vantage);
         Ok(Session { router, replay, source })
     }

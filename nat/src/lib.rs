@@ -32,5 +32,5 @@ pub use draw::{Ask, Draw, Seeded};
 pub use mangle::Refusal;
 pub use nat::{Here, Nat, Pending, pending};
 pub use range::{Addresses, Flags, Mapping, Ports, Range};
-pub use restore::{Restored, restore};
+pub use restore::{Restored, restore, rewrite};
 pub use translate::{Change, Rewrite, translate};

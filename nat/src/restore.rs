@@ -12,7 +12,7 @@
 //!
 //! [`crate::translate()`] undoes exactly this.
 
-use uct_engine::{Direction, Engine, Manip, Packet, Zone};
+use uct_engine::{Direction, Engine, Manip, Packet, Tuple, Zone};
 
 use crate::mangle;
 use crate::translate::{rewrite_error, whole};
@@ -39,11 +39,13 @@ pub fn restore(engine: &Engine, packet: &mut Packet<'_>) -> Restored {
     }
     let Some(original) = packet.tuple().and_then(|t| t.inverse()) else { return Restored::No };
     match engine.find(&original, Zone::DEFAULT) {
-        Some((conn, Direction::Original)) if conn.reply().inverse() != Some(original) => {
-            let ends = [Manip::Src, Manip::Dst];
-            let done = ends.iter().all(|manip| mangle::mangle(whole(packet), conn.reply(), *manip).is_ok());
-            if done { Restored::Yes } else { Restored::No }
-        }
+        Some((conn, Direction::Original)) if conn.reply().inverse() != Some(original) => rewrite(packet, conn.reply()),
         _ => Restored::No,
     }
+}
+
+/// Makes a packet look as this tuple has it: its addresses, and its ports if it holds them (a later fragment does not).
+pub fn rewrite(packet: &mut Packet<'_>, tuple: &Tuple) -> Restored {
+    let done = [Manip::Src, Manip::Dst].into_iter().all(|manip| mangle::mangle(whole(packet), tuple, manip).is_ok());
+    if done { Restored::Yes } else { Restored::No }
 }

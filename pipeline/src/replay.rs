@@ -25,7 +25,7 @@ use crate::capture::{CaptureError, Crossing, Frame, Interface, InterfaceId, Outg
 use crate::link::{self, LinkType, Mac, Network, PacketType};
 use crate::router::{Arrival, Drop, Emit, Emitted, Fate, Observer, Router};
 use crate::topology::{Dev, Entry, Inference, Inferred, LOCAL, Topology};
-use crate::vantage::{self, Vantage};
+use crate::vantage::{self, Inside, Vantage, Was};
 
 /// How many frames are read ahead to infer a topology.
 const READ_AHEAD: usize = 10_000;
@@ -78,7 +78,8 @@ enum Port {
 pub struct Replay {
     router: Arc<Router>,
     entry: Entry,
-    vantage: Vantage,
+    /// If the capture was taken inside.
+    inside: Option<Inside>,
     ports: Vec<Port>,
     now: Time,
     counts: Counts,
@@ -102,10 +103,14 @@ pub struct Step {
 impl Replay {
     /// Prepares a replay.
     pub fn new(router: Arc<Router>, entry: Entry, vantage: Vantage) -> Self {
+        let inside = match vantage {
+            Vantage::Router => None,
+            Vantage::Inside(prefixes) => Some(Inside::new(prefixes)),
+        };
         Replay {
             router,
             entry,
-            vantage,
+            inside,
             ports: Vec::new(),
             now: Time::ZERO,
             counts: Counts::default(),
@@ -183,7 +188,7 @@ impl Replay {
         let is_own_mac = |mac: Option<Mac>| {
             mac.is_some() && router.topology().interfaces.iter().any(|i| i.mac.is_some() && i.mac == mac)
         };
-        if port != Port::Local && self.vantage == Vantage::Router {
+        if port != Port::Local && self.inside.is_none() {
             let is_outgoing = header.packet_type == Some(PacketType::Outgoing) || is_own_mac(header.source);
             if is_marked_outgoing || is_outgoing {
                 self.counts.outgoing += 1;
@@ -205,22 +210,31 @@ impl Replay {
                 None => return Some(router.refuse(Drop::NoInterface, observer)),
             },
         };
-        if let Vantage::Inside(inside) = &self.vantage {
-            let (iif, restored) = vantage::restore(&router, inside, iif, bytes, wire_len);
-            if restored == Restored::Yes {
+        let mac = router.topology().interface(iif).and_then(|i| i.mac);
+        let is_for_another = header.packet_type == Some(PacketType::OtherHost)
+            || matches!((mac, header.destination), (Some(own), Some(to)) if to != own && !to.is_group());
+        if let Some(inside) = &mut self.inside {
+            // What inside hosts say to each other is none of the router's business; what it says to them is.
+            if is_for_another && !is_own_mac(header.source) && mac.is_some() {
+                return Some(router.refuse(Drop::OtherHost, observer));
+            }
+            let was = inside.trace(&router, iif, bytes, wire_len);
+            if let Was::Received(_, Restored::Yes) | Was::Own(Restored::Yes) = was {
                 self.counts.restored += 1;
                 observer.restored();
             }
-            return Some(router.receive(Arrival { at, iif, bytes, wire_len, link: None }, out, observer));
+            return match was {
+                Was::Received(iif, _) => {
+                    Some(router.receive(Arrival { at, iif, bytes, wire_len, link: None }, out, observer))
+                }
+                Was::Own(_) => Some(router.send_own(bytes, wire_len, at, out, observer)),
+                Was::Made => {
+                    self.counts.outgoing += 1;
+                    None
+                }
+            };
         }
-        if let Some(PacketType::OtherHost) = header.packet_type {
-            return Some(router.refuse(Drop::OtherHost, observer));
-        }
-        let mac = router.topology().interface(iif).and_then(|i| i.mac);
-        if let (Some(own), Some(to)) = (mac, header.destination)
-            && to != own
-            && !to.is_group()
-        {
+        if is_for_another {
             return Some(router.refuse(Drop::OtherHost, observer));
         }
         let link = header.packet_type;
@@ -353,10 +367,11 @@ impl<S: Source> ReadAhead<S> {
                 }
             };
             let name = source.interfaces().get(frame.iface.index()).and_then(|i| i.name.as_deref());
-            if let Some(source) = vantage::source(frame.link, &frame.bytes)
+            if let Some((source, destination)) = vantage::ends(frame.link, &frame.bytes)
                 && name != Some(LOCAL)
+                && frame.crossing != Some(Crossing::Outbound)
             {
-                inference.see(name, source);
+                inference.see(name, source, destination);
             }
             kept.push_back(frame);
         }

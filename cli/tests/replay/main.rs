@@ -2,4 +2,7 @@
 
 mod again;
 mod bad_input;
+mod captures;
+mod inferred;
 mod uct;
+mod vantage;

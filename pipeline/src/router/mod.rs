@@ -277,6 +277,11 @@ impl Router {
         &self.stats
     }
 
+    /// Whether an address is the router's own.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        matches!(self.routes.output(address), route::Answer::Local(route::Delivery::Unicast))
+    }
+
     /// The interface by which an address is reached.
     pub fn toward(&self, address: IpAddr) -> Option<Dev> {
         match self.routes.output(address) {

@@ -1,12 +1,15 @@
 //! A topology for a capture that comes without one.
 //!
-//! What can be known from frames alone is which side an address is on; the router's own addresses cannot. So the inferred
-//! router has no addresses, and routes that lie on the link:
+//! What can be known from frames alone is which side an address is on, so all routes lie on the link:
 //!
 //! | the capture has | interfaces | routes | a frame enters |
 //! |---|---|---|---|
 //! | one interface, or nameless ones | `inside`, `outside` | inside prefixes to `inside`, default to `outside` | where its source address is routed to |
-//! | several named interfaces | the same names | the inside /24s and /64s seen as sources there; default to the one with most sources that are not inside | where the capture says; by an interface that shows up later, nowhere |
+//! | several named interfaces | the same names | the inside /24s and /64s seen as sources there, and others that no packet came from elsewhere; default to the one with most sources that are not inside | where the capture says; by an interface that shows up later, nowhere |
+//!
+//! Of the router's own addresses only the one towards the outside can be guessed: where a named interface leads outside and
+//! nine in ten packets that arrive there are for one address, which no inside host has, it is the router's. Else an address
+//! for documentation that the frames do not use stands for it, so that masquerading has an address to lend.
 //!
 //! "Inside" is private and unique-local space (RFC 1918, RFC 6598, RFC 4193, link-local), unless the user names prefixes.
 
@@ -21,6 +24,15 @@ const MAX_NETS: usize = 4096;
 const MAX_ROUTES: usize = 64;
 const NAME_INSIDE: &str = "inside";
 const NAME_OUTSIDE: &str = "outside";
+/// What may stand for the router's outside address (RFC 5737, RFC 3849).
+const STAND_INS: [IpAddr; 6] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1)),
+];
 
 /// Whether an address is of private or unique-local space: the default idea of "inside".
 pub fn is_inside(address: IpAddr) -> bool {
@@ -45,8 +57,10 @@ fn default_inside() -> [IpNet; 7] {
 struct Sources {
     /// Packets per inside network.
     inside: BTreeMap<IpNet, u64>,
-    /// Packets from elsewhere.
-    outside: u64,
+    /// Packets per network that is not inside.
+    outside: BTreeMap<IpNet, u64>,
+    /// Packets to single hosts that are not inside.
+    to: BTreeMap<IpAddr, u64>,
 }
 
 /// Collects what packets tell, a bounded amount of it.
@@ -54,6 +68,8 @@ pub struct Inference {
     prefixes: Vec<IpNet>,
     seen: BTreeMap<String, Sources>,
     nameless: u64,
+    /// Which of [`STAND_INS`] the frames use themselves.
+    used: [bool; STAND_INS.len()],
 }
 
 /// An inferred topology, and how frames find their way into it.
@@ -74,7 +90,7 @@ pub enum Entry {
     Named,
     /// By the capture's interface name; frames of one that was not there when the topology was inferred are refused.
     NamedIfKnown,
-    /// By its source address: the interface that answers to it would leave by.
+    /// By its source address: the interface that answers to it would leave by. The capture holds both ways of one link.
     Routed,
 }
 
@@ -82,11 +98,14 @@ impl Inference {
     /// Starts with the prefixes that count as inside; none means private and unique-local space.
     pub fn new(inside: &[IpNet]) -> Self {
         let prefixes = if inside.is_empty() { default_inside().to_vec() } else { inside.to_vec() };
-        Inference { prefixes, seen: BTreeMap::new(), nameless: 0 }
+        Inference { prefixes, seen: BTreeMap::new(), nameless: 0, used: [false; STAND_INS.len()] }
     }
 
     /// Takes in a packet that arrived on `interface`, if the capture names it.
-    pub fn see(&mut self, interface: Option<&str>, source: IpAddr) {
+    pub fn see(&mut self, interface: Option<&str>, source: IpAddr, destination: IpAddr) {
+        for (used, stand_in) in self.used.iter_mut().zip(STAND_INS) {
+            *used |= source == stand_in || destination == stand_in;
+        }
         let Some(name) = interface else {
             self.nameless += 1;
             return;
@@ -97,21 +116,45 @@ impl Inference {
             }
             self.seen.insert(name.into(), Sources::default());
         }
-        let inside = self.prefixes.iter().any(|p| p.contains(&source));
+        let is_inside = |address| self.prefixes.iter().any(|p| p.contains(&address));
+        let (inside, to_inside) = (is_inside(source), is_inside(destination));
         let Some(sources) = self.seen.get_mut(name) else { return };
-        if !inside {
-            sources.outside += 1;
-            return;
+        let is_one = !destination.is_multicast() && destination != IpAddr::V4(Ipv4Addr::BROADCAST);
+        if is_one && !to_inside {
+            count(&mut sources.to, destination);
         }
-        let net = network(source);
-        let full = sources.inside.len() >= MAX_NETS;
-        match sources.inside.get_mut(&net) {
-            Some(count) => *count += 1,
-            None if !full => {
-                sources.inside.insert(net, 1);
+        count(if inside { &mut sources.inside } else { &mut sources.outside }, network(source));
+    }
+
+    /// The first address of a family that may stand for the router's own.
+    fn stand_in(&self, v4: bool) -> Option<IpAddr> {
+        let mut free = STAND_INS.iter().zip(self.used).filter(|(address, used)| !used && address.is_ipv4() == v4);
+        free.next().map(|(address, _)| *address)
+    }
+
+    /// The router's own addresses on the interface that leads outside, and what to say about them.
+    fn own(&self, name: &str) -> (Vec<IpNet>, Option<String>) {
+        let (mut known, mut stand_ins) = (Vec::new(), Vec::new());
+        for v4 in [true, false] {
+            let favourite = self.seen.get(name).and_then(|sources| favourite(&sources.to, v4));
+            let is_behind = |address| {
+                let mut others = self.seen.iter().filter(|(other, _)| *other != name);
+                others.any(|(_, sources)| sources.outside.contains_key(&network(address)))
+            };
+            match favourite.filter(|address| !is_behind(*address)) {
+                Some(address) => known.push(address),
+                None => stand_ins.extend(self.stand_in(v4)),
             }
-            None => {}
         }
+        let list = |addresses: &[IpAddr]| addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" and ");
+        let note = match (known.as_slice(), stand_ins.as_slice()) {
+            ([], stand_ins) => {
+                let them = if stand_ins.len() == 1 { "stands" } else { "stand" };
+                Some(format!("{name}: the router's address is not known; {} {them} for it", list(stand_ins)))
+            }
+            (known, _) => Some(format!("{name}: {} is the router's own address", list(known))),
+        };
+        (known.into_iter().chain(stand_ins).map(IpNet::from).collect(), note)
     }
 
     /// What follows from it.
@@ -134,17 +177,22 @@ impl Inference {
             }
         }
         let list: Vec<String> = self.prefixes.iter().map(IpNet::to_string).collect();
+        // What arrives on the one link of the capture is for anyone.
+        let (addresses, note) = Inference { seen: BTreeMap::new(), ..self }.own(NAME_OUTSIDE);
         Inferred {
             topology: Topology {
-                interfaces: vec![interface(NAME_INSIDE), interface(NAME_OUTSIDE)],
+                interfaces: vec![interface(NAME_INSIDE), Interface { addresses, ..interface(NAME_OUTSIDE) }],
                 routes,
                 neighbors: vec![],
             },
             entry: Entry::Routed,
-            notes: vec![
-                format!("one interface in the capture: sources in {} are taken as {NAME_INSIDE}", list.join(", ")),
-                format!("all others are taken as {NAME_OUTSIDE}"),
-            ],
+            notes: [format!(
+                "one interface in the capture: {NAME_INSIDE} is {}, {NAME_OUTSIDE} is everything else",
+                list.join(", ")
+            )]
+            .into_iter()
+            .chain(note)
+            .collect(),
         }
     }
 
@@ -161,11 +209,22 @@ impl Inference {
                 }
             }
         }
-        let outside = self.seen.values().enumerate().max_by_key(|(i, s)| (s.outside, std::cmp::Reverse(*i)));
-        let outside = outside.filter(|(_, s)| s.outside > 0).map(|(i, _)| i);
+        let outside = self.seen.values().map(|s| s.outside.values().sum::<u64>()).enumerate();
+        let outside = outside.max_by_key(|(i, packets)| (*packets, std::cmp::Reverse(*i)));
+        let outside = outside.filter(|(_, packets)| *packets > 0).map(|(i, _)| i);
+        // Public networks behind other interfaces than that.
+        for (i, sources) in self.seen.values().enumerate().filter(|(i, _)| Some(*i) != outside) {
+            for (net, count) in &sources.outside {
+                let elsewhere = self.seen.values().enumerate().any(|(j, s)| j != i && s.outside.contains_key(net));
+                if !elsewhere {
+                    owner.insert(*net, (*count, i));
+                }
+            }
+        }
         for (i, (name, _)) in self.seen.iter().enumerate() {
             let dev = Dev(i as u16);
-            topology.interfaces.push(Interface { name: name.clone(), addresses: vec![], mac: None, mtu: DEFAULT_MTU });
+            let (addresses, note) = if outside == Some(i) { self.own(name) } else { (vec![], None) };
+            topology.interfaces.push(Interface { name: name.clone(), addresses, mac: None, mtu: DEFAULT_MTU });
             let mut nets: Vec<(u64, IpNet)> =
                 owner.iter().filter(|(_, (_, o))| *o == i).map(|(net, (count, _))| (*count, *net)).collect();
             nets.sort_by_key(|(count, net)| (std::cmp::Reverse(*count), *net));
@@ -177,6 +236,7 @@ impl Inference {
             topology.routes.extend(nets.into_iter().map(|(_, to)| Route { to, via: None, dev }));
             if outside == Some(i) {
                 notes.push(format!("{name}: the way to everything else"));
+                notes.extend(note);
             }
         }
         if let Some(i) = outside {
@@ -184,6 +244,21 @@ impl Inference {
         }
         Inferred { topology, entry: Entry::NamedIfKnown, notes }
     }
+}
+
+/// Counts one, if there is room.
+fn count<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K) {
+    if counts.len() < MAX_NETS || counts.contains_key(&key) {
+        *counts.entry(key).or_default() += 1;
+    }
+}
+
+/// The address of a family that nine in ten packets are for.
+fn favourite(to: &BTreeMap<IpAddr, u64>, v4: bool) -> Option<IpAddr> {
+    let family = || to.iter().filter(|(address, _)| address.is_ipv4() == v4);
+    let (address, most) = family().max_by_key(|(_, count)| **count)?;
+    let all: u64 = family().map(|(_, count)| count).sum();
+    (most * 10 >= all * 9).then_some(*address)
 }
 
 /// The network a host is usually in: a /24, a /64.

@@ -170,11 +170,14 @@ fn refusals() {
 #[test]
 fn two_sides_are_inferred_from_one_interface() {
     let mut inference = Inference::new(&[]);
-    for source in ["192.168.1.10", "198.51.100.1"] {
-        inference.see(Some("eth0"), source.parse().unwrap());
-    }
+    let (host, server) = ("192.168.1.10".parse().unwrap(), "192.0.2.1".parse().unwrap());
+    inference.see(Some("eth0"), host, server);
+    inference.see(Some("eth0"), server, host);
     let inferred = inference.finish();
     assert_eq!(inferred.entry, Entry::Routed);
+    let own: Vec<_> = inferred.topology.interfaces[1].addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(own, ["198.51.100.1/32", "2001:db8::1/128"], "stand-ins that the frames do not use");
+    assert!(inferred.topology.interfaces[0].addresses.is_empty());
     let t = inferred.topology;
     assert_eq!(Topology::parse("x", &t.to_string()).unwrap(), t);
     let of = |dev: &str| -> Vec<String> {
@@ -192,16 +195,20 @@ fn two_sides_are_inferred_from_one_interface() {
 #[test]
 fn named_interfaces_keep_their_names() {
     let mut inference = Inference::new(&[]);
-    for (name, source, count) in [
-        ("wan0", "198.51.100.1", 5),
-        ("wan0", "10.0.0.9", 1), // a leak: most of 10.0.0.0/24 comes from dmz0
-        ("dmz0", "10.0.0.9", 3),
-        ("lan0", "192.168.1.10", 4),
-        ("lan0", "2001:db8::1", 1),
-        ("lan0", "fd00::1", 1),
+    for (name, source, destination, count) in [
+        ("wan0", "198.51.100.1", "203.0.113.7", 9),
+        ("wan0", "198.51.100.1", "224.0.0.1", 9),
+        ("wan0", "198.51.100.1", "203.0.113.99", 1),
+        ("wan0", "10.0.0.9", "10.0.0.1", 1), // a leak: most of 10.0.0.0/24 comes from dmz0
+        ("dmz0", "10.0.0.9", "198.51.100.1", 3),
+        ("lan0", "192.168.1.10", "198.51.100.1", 4),
+        ("lan0", "2001:db8::1", "2001:db8:5::1", 1),
+        ("lan0", "198.51.100.1", "192.168.1.10", 1), // came from wan0 as well: not behind lan0
+        ("wan0", "2001:db8:5::1", "2001:db8::1", 5), // an inside host, not the router
+        ("lan0", "fd00::1", "2001:db8:5::1", 1),
     ] {
         for _ in 0..count {
-            inference.see(Some(name), source.parse().unwrap());
+            inference.see(Some(name), source.parse().unwrap(), destination.parse().unwrap());
         }
     }
     let inferred = inference.finish();
@@ -210,14 +217,27 @@ fn named_interfaces_keep_their_names() {
         inferred.notes,
         [
             "dmz0: 10.0.0.0/24 on its link",
-            "lan0: 192.168.1.0/24, fd00::/64 on its link",
-            "wan0: the way to everything else"
+            "lan0: 192.168.1.0/24, 2001:db8::/64, fd00::/64 on its link",
+            "wan0: the way to everything else",
+            "wan0: 203.0.113.7 is the router's own address",
         ]
     );
     let t = inferred.topology;
+    let own: Vec<_> = t.interfaces.iter().flat_map(|i| &i.addresses).map(ToString::to_string).collect();
+    assert_eq!(own, ["203.0.113.7/32", "2001:db8:1::1/128"]);
     let routes: Vec<String> =
         t.routes.iter().map(|r| format!("{} {}", r.to, t.interface(r.dev).unwrap().name)).collect();
-    assert_eq!(routes, ["10.0.0.0/24 dmz0", "192.168.1.0/24 lan0", "fd00::/64 lan0", "0.0.0.0/0 wan0", "::/0 wan0"]);
+    assert_eq!(
+        routes,
+        [
+            "10.0.0.0/24 dmz0",
+            "192.168.1.0/24 lan0",
+            "2001:db8::/64 lan0",
+            "fd00::/64 lan0",
+            "0.0.0.0/0 wan0",
+            "::/0 wan0"
+        ]
+    );
 }
 
 proptest! {

@@ -142,7 +142,7 @@ impl Lab {
             None => self.router.send_own(&mut bytes, wire_len, at, &mut collect, &mut watch),
         };
         collect.tracked = watch.tracked;
-        Turn { iif, packet: packet.to_vec(), fate, out: collect.out, tracked: collect.tracked }
+        Turn { iif, packet: without_padding(packet).to_vec(), fate, out: collect.out, tracked: collect.tracked }
     }
 
     /// The same in the words of the player.
@@ -154,6 +154,16 @@ impl Lab {
         });
         Observed { out: out.collect(), ..Observed::default() }
     }
+}
+
+/// What the IP header says is the packet; the link may have padded it.
+fn without_padding(packet: &[u8]) -> &[u8] {
+    let length = match packet {
+        [first, _, high, low, ..] if first >> 4 == 4 => usize::from(u16::from_be_bytes([*high, *low])),
+        [first, _, _, _, high, low, ..] if first >> 4 == 6 => 40 + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => packet.len(),
+    };
+    packet.get(..length).unwrap_or(packet)
 }
 
 /// Plays a scenario in which every packet may answer what came out before, and shows each turn.
