@@ -300,6 +300,37 @@ fn the_articles_lines_work_as_they_stand() {
 }
 
 #[test]
+fn expectations_come_and_go() {
+    let daemon = Daemon::start(&[]);
+    let run = |line: &str| {
+        let out = daemon.conntrack(line);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (out.status.code(), text(out.stdout), text(out.stderr).split("): ").nth(1).unwrap_or("").trim().to_owned())
+    };
+    let master = "-s 10.0.0.1 -d 10.0.0.2 -p udp --sport 5000 --dport 69";
+    let wish = "--tuple-src 10.0.0.2 --tuple-dst 10.0.0.1 --mask-src 255.255.255.255 --mask-dst 255.255.255.255 -t 100 \
+                --tuple-port-src 0 --tuple-port-dst 600 --mask-port-src 0 --mask-port-dst 65535";
+    let create = format!("-I expect {master} {wish}");
+    assert_eq!(run(&create).2, "Operation failed: master conntrack not found");
+    run(&format!("-I {master} -t 100 --helper tftp"));
+    assert_eq!(run(&create), (Some(0), String::new(), String::new()));
+    assert_eq!(run(&create).2, "Operation failed: File exists");
+    let (_, listed, summary) = run("-L expect");
+    assert_eq!((listed.matches("class=0 helper=tftp\n").count(), &*summary), (1, "1 expectations have been shown."));
+    assert_eq!(run("-L expect -f ipv6").1, "");
+    // Any source port meets it.
+    assert_eq!(run("-G expect -s 10.0.0.2 -d 10.0.0.1 -p udp --sport 9 --dport 600").1, listed);
+    assert_eq!(run("-C expect").1, "1\n");
+    assert_eq!(run("-D expect -s 10.0.0.2 -d 10.0.0.1 -p udp --sport 9 --dport 600").0, Some(0));
+    assert_eq!(run("-D expect -s 10.0.0.2 -d 10.0.0.1 -p udp --sport 9 --dport 600").0, Some(1));
+    run(&create);
+    // With its master it goes.
+    run("-D -p udp");
+    assert_eq!(run("-L expect").2, "0 expectations have been shown.");
+    assert!(run("-S expect").1.ends_with("expect_new=0 expect_create=2 expect_delete=2 \n"));
+}
+
+#[test]
 fn called_by_the_name_conntrack() {
     let daemon = Daemon::start(&[]);
     let link = daemon.socket.with_extension("d");

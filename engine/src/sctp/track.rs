@@ -87,16 +87,6 @@ impl Sctp {
         Ok(sctp)
     }
 
-    /// An association that a client entered.
-    pub(crate) fn inserted(state: SctpState, vtags: [u32; 2]) -> Sctp {
-        Sctp { state, vtags, inits: [Seen::No; 2], strange_heartbeat: None }
-    }
-
-    /// A client says which state it is, and which tags.
-    pub(crate) fn inform(&mut self, state: SctpState, vtags: [u32; 2]) {
-        (self.state, self.vtags) = (state, vtags);
-    }
-
     pub(crate) fn state(&self) -> SctpState {
         self.state
     }
