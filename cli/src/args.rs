@@ -26,6 +26,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a capture through connection tracking, rules and NAT, as a Linux router would
     Replay(Replay),
+    /// Say of every packet what a Linux router would do with it, and why
+    Explain(Explain),
     /// Keep a table behind a socket; with no interfaces it is idle
     Run(Run),
     /// Look into a router's table and change it, in the words of conntrack(8): see `uct conntrack --help`
@@ -61,25 +63,9 @@ uct replay any.pcap --rule 'oifname outside masquerade'\n  \
 uct replay in.pcapng --topology r.toml --rules r.nft --write out.pcapng --events\n  \
 zcat big.pcap.gz | uct replay - --stats --list --output extended,id")]
 pub struct Replay {
-    /// The capture: pcap or pcapng, gzip or zstd or neither; `-` is stdin
-    #[arg(value_name = "IN")]
-    pub input: PathBuf,
-
-    /// The router's interfaces, addresses, routes and neighbours (TOML); without it they are inferred
-    #[arg(long, value_name = "FILE")]
-    pub topology: Option<PathBuf>,
-
-    /// The ruleset, in nft's syntax; `-` is stdin
-    #[arg(long, value_name = "FILE")]
-    pub rules: Option<PathBuf>,
-
-    /// One more rule, as 'oifname wan0 masquerade' or 'tcp dport 80 dnat to 192.168.1.10'; may be repeated
-    #[arg(long = "rule", value_name = "RULE")]
-    pub rule: Vec<String>,
-
-    /// A setting by the kernel's name, as nf_conntrack_tcp_loose=0; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub sysctl: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub input: Input,
 
     /// Write what the router emitted, interface by interface, as pcapng; `-` is stdout
     #[arg(long, value_name = "OUT")]
@@ -101,21 +87,117 @@ pub struct Replay {
     #[arg(long)]
     pub stats: bool,
 
+    /// Print the topology, given or inferred, as TOML to start from, and do nothing else
+    #[arg(long)]
+    pub print_topology: bool,
+}
+
+/// A capture and the router that it goes through: what every command that replays is given.
+#[derive(Clone, Debug, Args)]
+pub struct Input {
+    /// The capture: pcap or pcapng, gzip or zstd or neither; `-` is stdin
+    #[arg(value_name = "IN")]
+    pub capture: PathBuf,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub setup: Setup,
+}
+
+/// The router: its surroundings, rules, settings and seed.
+#[derive(Clone, Debug, Args)]
+pub struct Setup {
+    /// The router's interfaces, addresses, routes and neighbours (TOML); without it they are inferred; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub topology: Option<PathBuf>,
+
+    /// The ruleset, in nft's syntax; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+
+    /// One more rule, as 'oifname wan0 masquerade' or 'tcp dport 80 dnat to 192.168.1.10'; may be repeated
+    #[arg(long = "rule", value_name = "RULE")]
+    pub rule: Vec<String>,
+
+    /// A setting by the kernel's name, as nf_conntrack_tcp_loose=0; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub sysctl: Vec<String>,
+
     /// Seed of everything that Linux draws at random: ports, IPv6 fragment identifications
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+
+    /// Where ports come from that Linux draws at random
+    #[arg(long, value_enum, default_value_t = PortsArg::Seed, value_name = "FROM")]
+    pub ports: PortsArg,
 
     /// Where the capture was taken
     #[arg(long, value_enum, default_value_t = VantageArg::Router)]
     pub vantage: VantageArg,
 
     /// A prefix that is inside; may be repeated [default: private and unique-local addresses]
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", value_parser = uct_pipeline::topology::prefix)]
     pub inside: Vec<IpNet>,
+}
 
-    /// Print the topology, given or inferred, as TOML to start from, and do nothing else
+/// Say of every packet what a Linux router would do with it, and why.
+///
+/// Plain words first, then each stop of the packet's way with its numbers: the tuple that was looked up and what was found, the
+/// state before and after, the window's tests, the timeout, the rules by file and line, how NAT made the new tuple, what was
+/// rewritten, where it left.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:\n  \
+uct explain in.pcapng --topology r.toml --rules r.nft\n  \
+uct explain in.pcapng --packet 12-20                  only these packets (those before are replayed all the same)\n  \
+uct explain in.pcapng --conn 'tcp dport 443 src 192.168.1.10'\n  \
+uct explain in.pcapng --brief | grep INVALID\n  \
+uct explain in.pcapng --json | jq 'select(.verdict == \"drop\")'")]
+pub struct Explain {
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub input: Input,
+
+    /// Only these packets, by their number in the capture: N, N-M, N- or -M; may be repeated
+    #[arg(long, value_name = "N[-M]", allow_hyphen_values = true)]
+    pub packet: Vec<String>,
+
+    /// Only packets of connections like this: a protocol, and 'src', 'dst', 'sport', 'dport', 'state', 'id', each with a
+    /// value, or 'invalid', 'dropped'. 'orig-' or 'reply-' before a word names one of the two tuples
+    #[arg(long, value_name = "FILTER")]
+    pub conn: Option<String>,
+
+    /// One line a packet
+    #[arg(long, conflicts_with = "json")]
+    pub brief: bool,
+
+    /// One JSON object a packet, complete; see docs/explain-json.md
     #[arg(long)]
-    pub print_topology: bool,
+    pub json: bool,
+
+    /// Colours
+    #[arg(long, value_enum, default_value_t = ColorArg::Auto, value_name = "WHEN")]
+    pub color: ColorArg,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorArg {
+    /// On terminals, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Where ports come from that Linux draws at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PortsArg {
+    /// From the seed
+    Seed,
+    /// From the capture, if its answers tell: those that the original router drew (reads the capture twice)
+    Capture,
 }
 
 /// Keep a table behind a socket.

@@ -1,28 +1,28 @@
 //! `uct replay`: a capture in, what a Linux router would have done out.
 //!
 //! Stdout carries what was asked for (table, events, counters, or the emitted packets); progress, notes and the summary go to
-//! stderr. Exit codes: 0 done; 1 the capture, topology, rules or a setting is at fault (what came before still counts); 2 wrong
-//! usage.
+//! stderr. Exit codes: 0 done; 1 a file is at fault (of a capture, what came before still counts); 2 wrong usage.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use uct_engine::{Engine, Listening};
-use uct_pipeline::capture::{Reader, Source, Writer};
-use uct_pipeline::replay::{Discard, ReadAhead, Replay, ToSink};
+use uct_engine::Listening;
+use uct_pipeline::capture::{CaptureError, Fault, Writer};
+use uct_pipeline::replay::{Discard, Replay, ReplayError, ToSink};
 use uct_pipeline::router::{Emit, Router, Silent};
-use uct_pipeline::topology::{Entry, Topology};
-use uct_pipeline::vantage::Vantage;
 
 use crate::Failure;
-use crate::args::{self, VantageArg};
-use crate::conntrack::format::{Format, Output, Seen};
-use crate::rules;
+use crate::args;
+use crate::conntrack::format::{Format, Output, OutputError, Seen};
+use crate::session::{Capture, Session};
+use crate::stdio::{lost, print, say};
+
+/// What `--output` knows.
+const FORMATS: &str = "extended, id, timestamp, ktimestamp, labels, xml, save, json";
 
 /// Runs the command.
 pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
@@ -33,54 +33,24 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
             "'--write -' sends packets to stdout; --list, --events, --stats and --print-topology want it too",
         ));
     }
-    let engine = Arc::new(Engine::new(args.seed));
-    for setting in &args.sysctl {
-        let Some((key, value)) = setting.split_once('=') else {
-            return Err(Failure::usage(format!("'--sysctl {setting}' is not KEY=VALUE")));
-        };
-        engine.settings().set_by_name(key.trim(), value).map_err(Failure::usage)?;
-    }
-
-    let reader = Reader::open(&args.input).map_err(Failure::input)?;
-    let (source, topology, entry) = match &args.topology {
-        Some(path) => {
-            let topology = Topology::open(path).map_err(Failure::input)?;
-            (Capture::Whole(reader), topology, Entry::Named)
-        }
-        None => {
-            let (source, inferred) = ReadAhead::infer(reader, &args.inside);
-            for note in &inferred.notes {
-                eprintln!("uct: no --topology; {note}");
-            }
-            (Capture::ReadAhead(source), inferred.topology, inferred.entry)
-        }
-    };
+    let writes: Vec<_> = args.write.iter().map(|path| ("--write", path.as_path())).collect();
+    let opened = Session::open(&args.input, &writes)?;
     if args.print_topology {
-        print!("{topology}");
-        return Ok(ExitCode::SUCCESS);
+        return print(&opened.topology.to_string()).map(|()| ExitCode::SUCCESS);
     }
-    let rules = rules::load(args.rules.as_deref(), &args.rule)?;
-    let router = Arc::new(Router::new(Arc::clone(&engine), rules, topology, args.seed));
-    let vantage = match args.vantage {
-        VantageArg::Router => Vantage::Router,
-        VantageArg::Inside => Vantage::Inside(args.inside.clone()),
-    };
+    let Session { router, replay, mut source } = opened.start()?;
     if args.events {
-        engine.listen(Listening::Yes);
+        router.engine().listen(Listening::Yes);
     }
-    let replay = Replay::new(Arc::clone(&router), entry, vantage);
-    let mut job = Job { args, output, router: &router, replay, started: Instant::now() };
+    let mut job = Job { args, output, router: &router, replay, stdout: Stdout::Read, started: Instant::now() };
 
-    let mut source = source;
     let fault = match &args.write {
         Some(path) => {
-            let mut writer = Writer::create(path).map_err(Failure::input)?;
-            let mut sink = ToSink::new(&mut writer, router.topology()).map_err(Failure::input)?;
-            let fault = job.drive(&mut source, &mut sink, |sink| match sink.take_fault() {
-                Some(fault) => Err(Failure::input(fault)),
-                None => Ok(()),
-            })?;
-            sink.finish().map_err(Failure::input)?;
+            let mut writer = Writer::create(path).map_err(unwritten)?;
+            let mut sink = ToSink::new(&mut writer, router.topology()).map_err(unwritten)?;
+            let fault =
+                job.drive(&mut source, &mut sink, |sink| sink.take_fault().map_or(Ok(()), |e| Err(unwritten(e))))?;
+            sink.finish().map_err(unwritten)?;
             fault
         }
         None => job.drive(&mut source, &mut Discard, |_| Ok(()))?,
@@ -93,36 +63,33 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
     }
 }
 
+/// Why what the router emitted could not be written.
+fn unwritten(why: CaptureError) -> Failure {
+    match &why.fault {
+        Fault::Io(e) => lost(&why.file, e),
+        _ => Failure::input(why),
+    }
+}
+
 /// The words of `--output`.
 fn formats(words: &[String]) -> Result<Output, Failure> {
+    let refuse = |why: OutputError| match why {
+        OutputError::Unknown(word) => Failure::usage(format!("--output: no format '{word}'; there are {FORMATS}")),
+        other => Failure::usage(format!("--output: {other}")),
+    };
     let mut output = Output::default();
     for word in words {
-        output.add(word).map_err(Failure::usage)?;
+        output.add(word).map_err(refuse)?;
     }
-    output.check().map_err(Failure::usage)?;
+    output.check().map_err(refuse)?;
     Ok(output)
 }
 
-/// A capture, read from the start or from where inference left it.
-enum Capture {
-    Whole(Reader),
-    ReadAhead(ReadAhead<Reader>),
-}
-
-impl Source for Capture {
-    fn next(&mut self) -> Result<Option<uct_pipeline::capture::Frame<'_>>, uct_pipeline::capture::CaptureError> {
-        match self {
-            Capture::Whole(s) => s.next(),
-            Capture::ReadAhead(s) => s.next(),
-        }
-    }
-
-    fn interfaces(&self) -> &[uct_pipeline::capture::Interface] {
-        match self {
-            Capture::Whole(s) => s.interfaces(),
-            Capture::ReadAhead(s) => s.interfaces(),
-        }
-    }
+/// Whether anybody reads what is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stdout {
+    Read,
+    Closed,
 }
 
 struct Job<'a> {
@@ -130,6 +97,7 @@ struct Job<'a> {
     output: Output,
     router: &'a Router,
     replay: Replay,
+    stdout: Stdout,
     started: Instant,
 }
 
@@ -142,7 +110,7 @@ impl Job<'_> {
         check: impl Fn(&mut E) -> Result<(), Failure>,
     ) -> Result<Option<Failure>, Failure> {
         const LOOK: u64 = 4096;
-        let bar = progress(&self.args.input);
+        let bar = progress(&self.args.input.capture);
         let mut events = Vec::new();
         let mut text = String::new();
         let mut frames = 0;
@@ -155,7 +123,7 @@ impl Job<'_> {
                     }
                 }
                 Ok(None) => break None,
-                Err(fault) => break Some(Failure::input(fault)),
+                Err(fault) => break Some(self.fault(&fault)),
             }
             check(out)?;
             if self.args.events {
@@ -166,7 +134,33 @@ impl Job<'_> {
         Ok(fault)
     }
 
-    fn print_events(&self, events: &mut Vec<uct_engine::Event>, text: &mut String) -> Result<(), Failure> {
+    /// What is wrong with the capture, and where.
+    fn fault(&self, fault: &ReplayError) -> Failure {
+        let ReplayError::NoInterface { number, name, known } = fault else { return Failure::input(fault) };
+        let topology =
+            self.args.input.setup.topology.as_deref().map_or("the topology".into(), |path| path.display().to_string());
+        Failure::input(format!(
+            "{}: packet {number}: its interface '{name}' is not in {topology}, which has {known}: \
+             add an [[interface]] named '{name}', or rename one",
+            self.args.input.capture.display()
+        ))
+    }
+
+    /// Prints. Where nobody reads any more, the work goes on only if there is a file to write.
+    fn print(&mut self, text: &str) -> Result<(), Failure> {
+        if self.stdout == Stdout::Closed {
+            return Ok(());
+        }
+        match print(text) {
+            Err(failure) if failure.is_enough() && self.args.write.is_some() => {
+                self.stdout = Stdout::Closed;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn print_events(&mut self, events: &mut Vec<uct_engine::Event>, text: &mut String) -> Result<(), Failure> {
         self.router.engine().take_events(events);
         if events.is_empty() {
             return Ok(());
@@ -176,11 +170,11 @@ impl Job<'_> {
         for event in events.drain(..) {
             format.event(&event, text);
         }
-        print(text)
+        self.print(text)
     }
 
     /// Prints what was asked for at the end, and the summary.
-    fn report(&self, is_listed: bool) -> Result<(), Failure> {
+    fn report(&mut self, is_listed: bool) -> Result<(), Failure> {
         let engine = self.router.engine();
         let now = self.replay.now();
         let mut text = String::new();
@@ -200,8 +194,8 @@ impl Job<'_> {
         if self.args.stats {
             self.stats(&mut text);
         }
-        print(&text)?;
-        eprint!("{}", self.summary());
+        self.print(&text)?;
+        say(self.summary().trim_end());
         Ok(())
     }
 
@@ -231,7 +225,7 @@ impl Job<'_> {
             if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
         };
         let mut s = String::new();
-        let _ = write!(s, "{} packets in", HumanCount(counts.frames));
+        let _ = write!(s, "{} in", many(counts.frames, "packet"));
         for (n, what) in [
             (counts.outgoing, "sent by the router itself and left out"),
             (counts.restored, "turned back into what the router had received"),
@@ -256,30 +250,21 @@ impl Job<'_> {
         let _ = writeln!(s, ", {} dropped{}", HumanCount(stats.dropped()), reasons(&mut stats.dropped_by_reason()));
         let invalid = engine.stats().invalid.get() + engine.stats().error.get();
         let _ = writeln!(s, "{} invalid{}", HumanCount(invalid), reasons(&mut engine.stats().invalid_by_reason()));
-        let _ = writeln!(
-            s,
-            "{} connections made, {} live",
-            HumanCount(engine.stats().insert.get()),
-            HumanCount(engine.count() as u64)
-        );
+        let made = many(engine.stats().insert.get(), "connection");
+        let _ = writeln!(s, "{made} made, {} live", HumanCount(engine.count() as u64));
         let rate = if seconds > 0.0 { counts.frames as f64 / seconds } else { 0.0 };
         let _ = writeln!(s, "{:.3} s, {} packets per second", seconds, HumanCount(rate as u64));
         s
     }
 }
 
-/// Writes to stdout; a reader who has seen enough (`| head`) is no fault.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(e) => Err(Failure::input(format!("standard output: {e}"))),
-        Ok(()) => Ok(()),
-    }
+/// A number of things.
+fn many(n: u64, what: &str) -> String {
+    format!("{} {what}{}", HumanCount(n), if n == 1 { "" } else { "s" })
 }
 
 /// A progress bar on stderr, if that is a terminal and the length is known.
-fn progress(input: &Path) -> ProgressBar {
+pub(crate) fn progress(input: &Path) -> ProgressBar {
     let len = std::fs::metadata(input).ok().filter(|m| m.is_file()).map(|m| m.len());
     let bar = match len {
         Some(len) => ProgressBar::new(len),

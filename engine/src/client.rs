@@ -132,7 +132,7 @@ impl Engine {
         if self.find(&new.original, new.zone).is_some() || self.find(&new.reply, new.zone).is_some() {
             return Err(Refusal::Exists);
         }
-        if !self.make_room(&new.original, new.zone, now) {
+        if !self.make_room(&new.original, new.zone, now, &mut crate::Silent) {
             return Err(Refusal::Full);
         }
         let conn = Unconfirmed::new(Seed {

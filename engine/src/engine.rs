@@ -13,10 +13,11 @@ use crate::conn::{Conn, ConnId, Ct, Unconfirmed};
 use crate::event::{Client, Event, EventKind, EventMask, Events};
 use crate::expect::{ExpectEvent, Expectation, Expectations, NewExpectation, Tell};
 use crate::expiry::Expiry;
+use crate::observe::{Observer, Silent};
 use crate::state::State;
 use crate::table::{Table, Taken};
 use crate::tcp::TcpState;
-use crate::{Direction, Entry, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone};
+use crate::{Direction, Entry, Gone, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone};
 
 /// A connection tracker.
 #[derive(Debug)]
@@ -233,12 +234,18 @@ impl Engine {
 
     /// Destroys what has run out at `now`, each at its own deadline and in that order, at most `most` of them. Answers how many.
     pub fn expire(&self, now: Time, most: usize) -> usize {
+        self.expire_telling(now, most, &mut Silent)
+    }
+
+    /// The same, told to an observer.
+    pub fn expire_telling(&self, now: Time, most: usize, observer: &mut impl Observer) -> usize {
         self.expectations.expire(now, self.telling());
         let mut done = 0;
         while done < most {
             let Some(conn) = self.expiry.pop(now) else { break };
             let deadline = conn.deadline();
             if self.destroy(&conn, deadline, None) {
+                observer.gone(&conn, deadline, Gone::RanOut);
                 done += 1;
             }
         }
@@ -333,7 +340,7 @@ impl Engine {
     ///
     /// As in Linux the search is short: what stands in eight buckets of a hash table of `nf_conntrack_buckets`, which in a
     /// sparse table is nothing.
-    pub(crate) fn make_room(&self, tuple: &Tuple, zone: Zone, now: Time) -> bool {
+    pub(crate) fn make_room(&self, tuple: &Tuple, zone: Zone, now: Time, observer: &mut impl Observer) -> bool {
         const BUCKETS: usize = 8;
         let max = self.settings.get(Sysctl::Max) as usize;
         if max == 0 || self.count() < max {
@@ -349,6 +356,7 @@ impl Engine {
         if let Some(victim) = victim
             && self.destroy(&victim, now, None)
         {
+            observer.gone(&victim, now, Gone::EarlyDrop);
             self.stats.early_drop.count();
             return true;
         }

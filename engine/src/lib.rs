@@ -43,7 +43,7 @@ pub use entry::{Counters, Entry, ProtoInfo};
 pub use event::{Client, Event, EventKind, EventMask};
 pub use observe::{Observer, Silent};
 pub use packet::{Fragment, More, Packet, Quote};
-pub use reason::{BadTransition, Bound, Invalid, Malformed};
+pub use reason::{BadTransition, Bound, Gone, Invalid, Malformed};
 pub use settings::{PolicyError, SettingError, Settings, Sysctl, TimeoutPolicy, Timeouts};
 pub use stats::{Counter, Stats};
 pub use status::{Hook, Info, Manip, Status};

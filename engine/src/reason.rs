@@ -5,12 +5,16 @@
 //!   unless a rule drops them.
 //! * `Drop`: the pipeline's decision, and so the pipeline's word.
 //!
+//! [`Gone`] says why a connection has left the table.
+//!
 //! Every variant has one sentence ([`std::fmt::Display`]) and one counter (see [`crate::Stats`]). The sentences of TCP
 //! are the kernel's own vocabulary (`nf_conntrack_log_invalid=255`), so that people who know its log know ours.
 
 use std::fmt;
 
 use thiserror::Error;
+
+use crate::Sysctl;
 
 /// The bytes do not parse as an IP packet.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
@@ -74,6 +78,43 @@ macro_rules! invalid {
     };
 }
 
+impl Invalid {
+    /// The setting, and its value, with which the packet would have been taken. (The bounds of the window and a reset's
+    /// number are one test each: with the one lifted, another may still object.)
+    pub const fn remedy(&self) -> Option<(Sysctl, u32)> {
+        match self {
+            Invalid::BadChecksum => Some((Sysctl::Checksum, 0)),
+            Invalid::TcpNotLoose => Some((Sysctl::TcpLoose, 1)),
+            Invalid::TcpSeqOver(_) | Invalid::TcpAckOver(_) => Some((Sysctl::TcpBeLiberal, 1)),
+            Invalid::TcpRst(_) => Some((Sysctl::TcpIgnoreInvalidRst, 1)),
+            _ => None,
+        }
+    }
+}
+
+/// Why a connection has left the table.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+pub enum Gone {
+    /// Nothing refreshed it in time.
+    #[error("its timeout ran out")]
+    RanOut,
+    /// A SYN opens a new connection on the tuple of one that has ended.
+    #[error("it had ended, and a SYN opens a new connection on its tuple")]
+    Reopened,
+    /// A reset before anything else was answered.
+    #[error("it was refused before anything was answered")]
+    Refused,
+    /// The table was full and it was not assured.
+    #[error("the table was full, and it was not assured (early drop)")]
+    EarlyDrop,
+    /// It had ended, and NAT needed its translated port for another.
+    #[error("it had ended, and its translated port was needed")]
+    Evicted,
+    /// It borrowed the address of an interface by which it does not leave any more.
+    #[error("it was masqueraded with the address of another interface than the one it leaves by now")]
+    InterfaceChanged,
+}
+
 /// A sequence number and the bound that it broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bound {
@@ -102,7 +143,7 @@ pub struct BadTransition {
 
 impl fmt::Display for BadTransition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a {} in {} direction is invalid in state {}", self.class, self.dir.name(), self.state)
+        write!(f, "{} in {} direction is invalid in state {}", self.class, self.dir.name(), self.state)
     }
 }
 
@@ -120,7 +161,7 @@ invalid! {
     /// A set of TCP flags that no TCP sends.
     TcpFlags(u8) = "tcp-flags", "invalid tcp flag combination {0:#04x}";
     /// A TCP segment that cannot open a connection: not a SYN, and not one that mid-stream pickup takes.
-    TcpNew(crate::tcp::Class) = "tcp-new", "invalid new: a {0} cannot open a connection";
+    TcpNew(crate::tcp::Class) = "tcp-new", "invalid new: {0} cannot open a connection";
     /// Mid-stream pickup is off (`nf_conntrack_tcp_loose=0`).
     TcpNotLoose = "tcp-not-loose", "invalid new: not a SYN, and nf_conntrack_tcp_loose is 0";
     /// The state machine has no place for the segment.

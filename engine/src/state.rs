@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::event::EventMask;
 use crate::sctp::Sctp;
 use crate::tcp::Tcp;
-use crate::{Invalid, Time};
+use crate::{Invalid, Sysctl, Time};
 
 /// A protocol's state within a connection.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ pub(crate) struct UdpStream {
 /// What a packet means to its connection.
 #[derive(Debug)]
 pub(crate) enum Update {
-    /// It is taken: start this timeout, and set what else it brings.
-    Refresh { timeout: Duration, events: EventMask, assured: Assured },
+    /// It is taken: start this timeout, and set what else it brings. `from`: the setting that the state's timeout is under.
+    Refresh { timeout: Duration, from: Option<Sysctl>, events: EventMask, assured: Assured },
     /// It passes and changes nothing that counts: no timeout, no accounting.
     Ignore { events: EventMask },
     /// The state machine says no. `timeout`: shortened to this all the same.

@@ -82,7 +82,11 @@ impl Table {
         let shard = self.shards[Self::shard(hash)].read();
         let place = shard
             .find(hash, |p| p.conn.tuple(p.dir) == tuple && p.conn.zone().id(p.dir) == id && zone.id(p.dir) == id)?;
-        Some((Arc::clone(&place.conn), place.dir))
+        // Of two tuples that are the same (a host that talks to itself on one port) only the first stands here; as measured,
+        // what carries it is a reply.
+        let is_both = place.conn.reply() == tuple && place.conn.zone().id(Direction::Reply) == id;
+        let dir = if is_both { Direction::Reply } else { place.dir };
+        Some((Arc::clone(&place.conn), dir))
     }
 
     /// The connection that has this reply tuple, if `zone` is its zone: found in either direction.
@@ -103,9 +107,8 @@ impl Table {
         if at_original == at_reply {
             self.vacant(&mut first, original, &conn, Direction::Original)?;
             self.vacant(&mut first, reply, &conn, Direction::Reply)?;
-            // The reply first: of two tuples that are the same, that one stands.
-            self.put(&mut first, reply, &conn, Direction::Reply);
             self.put(&mut first, original, &conn, Direction::Original);
+            self.put(&mut first, reply, &conn, Direction::Reply);
             return Ok(());
         }
         let mut second = self.shards[at_original.max(at_reply)].write();
@@ -135,8 +138,7 @@ impl Table {
     }
 
     fn put(&self, shard: &mut RwLockWriteGuard<'_, Shard>, hash: u64, conn: &Arc<Conn>, dir: Direction) {
-        // A connection whose two tuples are the same (a host that talks to itself on one port) stands once; as measured, its
-        // packets after the first are replies.
+        // A connection whose two tuples are the same (a host that talks to itself on one port) stands once.
         if let Slot::Vacant(slot) = shard.entry(hash, |p| Self::same(p, conn, dir), |p| self.place_hash(p)) {
             slot.insert(Place { conn: Arc::clone(conn), dir });
         }

@@ -20,15 +20,17 @@ use std::fmt;
 
 use crate::{Direction, Invalid, Packet, Sysctl, checksum};
 
+mod exception;
 mod segment;
 mod track;
 mod transition;
 pub mod window;
 
+pub use exception::{Ceiling, Exception};
 pub(crate) use segment::Segment;
 pub(crate) use track::{Standing, Tcp};
 pub use transition::{Next, transition};
-pub use window::{PeerFlags, PeerInfo, Seq, Window};
+pub use window::{Peer, PeerFlags, PeerInfo, Seq, Test, Tests, Window};
 
 /// A connection's state, by netfilter's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

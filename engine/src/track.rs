@@ -17,7 +17,9 @@ use crate::sctp::{self, Sctp};
 use crate::settings::Timeouts;
 use crate::state::{Assured, State, Update};
 use crate::tcp::{self, Segment, Standing, Tcp, Verify};
-use crate::{Ct, Direction, Family, Hook, Info, Invalid, L4, Packet, Protocol, Status, Sysctl, Time, Tuple, Zone};
+use crate::{
+    Ct, Direction, Family, Gone, Hook, Info, Invalid, L4, Packet, Protocol, Status, Sysctl, Time, Tuple, Zone,
+};
 use crate::{icmp, udp};
 
 /// What rules before tracking decided about a packet.
@@ -169,8 +171,11 @@ impl Engine {
             observer.lookup(&tuple, template.zone, found.as_ref().map(|(c, d)| (c.id(), *d)));
             let (ct, dir) = match found {
                 Some((conn, dir)) => (Ct::Confirmed(conn), dir),
-                None => match self.open(&tuple, &transport, template, now) {
-                    Ok(unconfirmed) => (Ct::Unconfirmed(Box::new(unconfirmed)), Direction::Original),
+                None => match self.open(&tuple, &transport, template, now, observer) {
+                    Ok(unconfirmed) => {
+                        observer.opened(&unconfirmed);
+                        (Ct::Unconfirmed(Box::new(unconfirmed)), Direction::Original)
+                    }
                     Err(refusal) => return refusal,
                 },
             };
@@ -184,13 +189,16 @@ impl Engine {
             match self.update(&ct, &transport, dir, now, observer) {
                 Update::Invalid { why, timeout } => {
                     if let (Some(timeout), Ct::Confirmed(conn)) = (timeout, &ct) {
+                        observer.timeout(timeout, Some(Sysctl::TcpTimeoutUnacknowledged));
                         self.restart(conn, now, timeout);
                     }
                     return Track::Invalid(why);
                 }
                 Update::Reopen => {
-                    if let Ct::Confirmed(conn) = &ct {
-                        self.destroy(conn, now, None);
+                    if let Ct::Confirmed(conn) = &ct
+                        && self.destroy(conn, now, None)
+                    {
+                        observer.gone(conn, now, Gone::Reopened);
                     }
                     continue;
                 }
@@ -198,18 +206,20 @@ impl Engine {
                 Update::Kill { events } => {
                     ct.count(dir, packet.wire_len());
                     ct.note(events);
-                    if let Ct::Confirmed(conn) = &ct {
-                        self.destroy(conn, now, None);
+                    if let Ct::Confirmed(conn) = &ct
+                        && self.destroy(conn, now, None)
+                    {
+                        observer.gone(conn, now, Gone::Refused);
                     }
                 }
-                Update::Refresh { timeout, events, assured } => {
+                Update::Refresh { timeout, from, events, assured } => {
                     if assured == Assured::Now && !ct.set_status(Status::ASSURED).is_empty() {
                         ct.note(EventMask::ASSURED);
                     }
                     ct.note(events);
                     ct.count(dir, packet.wire_len());
                     if !status.contains(Status::FIXED_TIMEOUT) {
-                        observer.timeout(timeout);
+                        observer.timeout(timeout, from);
                         match &ct {
                             Ct::Confirmed(conn) => self.restart(conn, now, timeout),
                             Ct::Unconfirmed(u) => u.set_timeout(now, timeout),
@@ -262,6 +272,7 @@ impl Engine {
         transport: &Transport<'_>,
         template: &Template,
         now: Time,
+        observer: &mut impl Observer,
     ) -> Result<Unconfirmed, Track> {
         let refuse = Track::Invalid;
         let kind = match tuple.l4 {
@@ -282,7 +293,7 @@ impl Engine {
             }
             _ => State::Generic,
         };
-        if !self.make_room(tuple, template.zone, now) {
+        if !self.make_room(tuple, template.zone, now, observer) {
             return Err(Track::TableFull);
         }
         let opened = Unconfirmed::new(Seed {
@@ -319,6 +330,7 @@ impl Engine {
         let timeouts = Timeouts { settings, policy };
         let plain = |key| Update::Refresh {
             timeout: timeouts.get(key),
+            from: Some(key),
             events: EventMask::empty(),
             assured: Assured::AsBefore,
         };
@@ -339,11 +351,11 @@ impl Engine {
             (State::Udp(stream), _) => udp::update(stream, status, timeouts, now),
             (State::Stream, _) if protocol == Protocol::GRE => {
                 let (first, stream) = (Sysctl::GreTimeout, Sysctl::GreTimeoutStream);
-                udp::update_simple(status, timeouts.get(first), timeouts.get(stream))
+                udp::update_simple(status, timeouts, first, stream)
             }
             (State::Stream, _) => {
                 let (first, stream) = (Sysctl::UdpTimeout, Sysctl::UdpTimeoutStream);
-                udp::update_simple(status, timeouts.get(first), timeouts.get(stream))
+                udp::update_simple(status, timeouts, first, stream)
             }
             (State::Icmp, _) if protocol == Protocol::ICMPV6 => plain(Sysctl::Icmpv6Timeout),
             (State::Icmp, _) => plain(Sysctl::IcmpTimeout),

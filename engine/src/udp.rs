@@ -74,22 +74,22 @@ fn sum(packet: &Packet<'_>, covered: &[u8], length: usize) -> Result<(), Invalid
 /// Takes one packet of UDP.
 pub(crate) fn update(stream: &UdpStream, status: Status, timeouts: Timeouts<'_>, now: Time) -> Update {
     if !status.contains(Status::SEEN_REPLY) {
-        return refresh(timeouts.get(Sysctl::UdpTimeout), Assured::AsBefore);
+        return refresh(timeouts, Sysctl::UdpTimeout, Assured::AsBefore);
     }
     if now <= stream.after {
-        return refresh(timeouts.get(Sysctl::UdpTimeout), Assured::AsBefore);
+        return refresh(timeouts, Sysctl::UdpTimeout, Assured::AsBefore);
     }
     let assured = if status.contains(Status::NAT_CLASH) { Assured::AsBefore } else { Assured::Now };
-    refresh(timeouts.get(Sysctl::UdpTimeoutStream), assured)
+    refresh(timeouts, Sysctl::UdpTimeoutStream, assured)
 }
 
 /// Takes one packet of a protocol that is a stream as soon as it is answered (UDP-Lite, GRE).
-pub(crate) fn update_simple(status: Status, first: Duration, stream: Duration) -> Update {
+pub(crate) fn update_simple(status: Status, timeouts: Timeouts<'_>, first: Sysctl, stream: Sysctl) -> Update {
     if !status.contains(Status::SEEN_REPLY) {
-        return refresh(first, Assured::AsBefore);
+        return refresh(timeouts, first, Assured::AsBefore);
     }
     let assured = if status.contains(Status::NAT_CLASH) { Assured::AsBefore } else { Assured::Now };
-    refresh(stream, assured)
+    refresh(timeouts, stream, assured)
 }
 
 /// The state of a conversation that begins now.
@@ -97,6 +97,6 @@ pub(crate) fn open(now: Time) -> UdpStream {
     UdpStream { after: now + STREAM_AFTER }
 }
 
-fn refresh(timeout: Duration, assured: Assured) -> Update {
-    Update::Refresh { timeout, events: EventMask::empty(), assured }
+fn refresh(timeouts: Timeouts<'_>, key: Sysctl, assured: Assured) -> Update {
+    Update::Refresh { timeout: timeouts.get(key), from: Some(key), events: EventMask::empty(), assured }
 }

@@ -38,6 +38,12 @@ impl fmt::Debug for Ask<'_> {
 }
 
 impl Ask<'_> {
+    /// Whether the range has this port and the search would take it.
+    pub fn would_take(&self, port: u16) -> bool {
+        let offset = port.checked_sub(self.first).map(u32::from);
+        offset.is_some_and(|offset| offset < self.size) && (self.would_take)(port)
+    }
+
     /// The offset with which the search ends at `port`: it is tried first if the search would take it, and last if not
     /// (for then nothing was free, and the last candidate stands). `None` if the range has no such port.
     pub fn offset_of(&self, port: u16) -> Option<u16> {

@@ -19,8 +19,8 @@
 //! | whole though it came in pieces | never | if its length is at most that of the longest fragment: two pieces of which one has up to 8 bytes come out as one packet |
 //! | one fragment with a fragment header | never | when cut anew and it fits |
 //! | old boundaries move | what is looked at or rewritten in one stretch is pulled into the first piece ([`Fragmented::pull`]): a TCP header, what NAT rewrites, the IP header that an ICMP error quotes | the same |
-//! | old boundaries are given up | a piece does not fit, or is no multiple of 8 after a pull | the same; a later fragment had fewer bytes of extension headers than the first; the fragmentable part began with headers that now count as unfragmentable |
-//! | | a later fragment had a shorter header than the first (no room for a longer one in its buffer, on veth) | the same |
+//! | old boundaries are given up | a piece does not fit, or is no multiple of 8 after a pull | the same |
+//! | | a later fragment had a shorter header than the first (no room for a longer one in its buffer, on veth) | the same; also if the fragmentable part began with headers that now count as unfragmentable |
 //! | length of the pieces then | the least of longest fragment and MTU, payload rounded down to 8, but for the last | the longest fragment's, at least 1280 |
 //! | options in later pieces | those of the first fragment, not-copied ones as no-operations | extension headers of the first fragment |
 //! | the fragment header stands behind | – | hop-by-hop, routing, and destination options, but not destination options behind a routing header |
@@ -241,15 +241,16 @@ impl Plan {
     }
 }
 
-/// Pieces of `limit` bytes rounded down to 8, and the rest as soon as it fits.
+/// Pieces of `limit` bytes rounded down to 8; the last is as long as it can be.
 fn equal(total: usize, limit: usize) -> Vec<usize> {
     let step = (limit - limit % 8).max(8);
-    let (mut lens, mut rest) = (Vec::new(), total);
-    while rest > limit.max(step) {
+    let mut lens = Vec::with_capacity(total / step + 1);
+    let mut left = total;
+    while left > limit.max(8) {
         lens.push(step);
-        rest -= step;
+        left -= step;
     }
-    lens.push(rest);
+    lens.push(left);
     lens
 }
 

@@ -38,8 +38,8 @@ pub enum ReplayError {
     Capture(#[from] CaptureError),
     /// A frame of an interface that the router does not have.
     #[error(
-        "packet {number}: the capture's interface '{name}' is not in the topology (which has {known}); \
-         add an [[interface]] named '{name}', or rename it in the capture"
+        "packet {number}: its interface '{name}' is not in the topology, which has {known}: \
+         add an [[interface]] named '{name}', or rename one"
     )]
     NoInterface {
         /// The frame's number.
@@ -142,7 +142,9 @@ impl Replay {
             self.counts.back_in_time += 1;
         }
         self.now = self.now.max(at);
+        observer.clock(number, self.now);
         self.router.pass_time(self.now, out, observer);
+        observer.entered();
         let fate = self.frame(port, link, missing, is_marked_outgoing, out, observer);
         Ok(Some(Step { number, offset, at: self.now, fate }))
     }
@@ -205,7 +207,10 @@ impl Replay {
         };
         if let Vantage::Inside(inside) = &self.vantage {
             let (iif, restored) = vantage::restore(&router, inside, iif, bytes, wire_len);
-            self.counts.restored += u64::from(restored == Restored::Yes);
+            if restored == Restored::Yes {
+                self.counts.restored += 1;
+                observer.restored();
+            }
             return Some(router.receive(Arrival { at, iif, bytes, wire_len, link: None }, out, observer));
         }
         if let Some(PacketType::OtherHost) = header.packet_type {

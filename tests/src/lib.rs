@@ -8,6 +8,7 @@
 
 pub mod campaign;
 pub mod compare;
+pub mod coverage;
 pub mod generate;
 pub mod kernel;
 pub mod observed;

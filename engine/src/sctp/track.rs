@@ -108,8 +108,10 @@ impl Sctp {
             Err(why) => step.update = Update::Invalid { why, timeout: None },
             Ok(Judged::LetThrough) => {}
             Ok(Judged::Ask) => {
-                let timeout = self.state.timeout().map_or(NONE_TIMEOUT, |key| timeouts.get(key));
-                step.update = Update::Refresh { timeout, events: EventMask::empty(), assured: Assured::AsBefore };
+                let key = self.state.timeout();
+                let timeout = key.map_or(NONE_TIMEOUT, |key| timeouts.get(key));
+                let (events, assured) = (EventMask::empty(), Assured::AsBefore);
+                step.update = Update::Refresh { timeout, from: key, events, assured };
             }
         }
         step

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::window::{Ends, Peer, PeerFlags, PeerInfo, Seq, Window};
-use super::{Class, Next, Segment, TcpState, flag, sender, transition};
+use super::{Ceiling, Class, Exception, Next, Segment, TcpState, flag, sender, transition};
 use crate::event::EventMask;
 use crate::observe::Observer;
 use crate::reason::{BadTransition, Bound};
@@ -133,6 +133,18 @@ impl Tcp {
         standing: &Standing<'_>,
         observer: &mut impl Observer,
     ) -> Update {
+        let update = self.take(segment, dir, standing, observer);
+        observer.ends(&self.peers);
+        update
+    }
+
+    fn take(
+        &mut self,
+        segment: &Segment,
+        dir: Direction,
+        standing: &Standing<'_>,
+        observer: &mut impl Observer,
+    ) -> Update {
         let old = self.state;
         let (next, why) = transition(dir, segment.class, old);
         observer.transition(dir, segment.class, old, next, why);
@@ -141,12 +153,13 @@ impl Tcp {
                 let bad = BadTransition { class: segment.class, dir, state: old };
                 return Update::Invalid { why: Invalid::TcpState(bad), timeout: None };
             }
-            Next::Ignore => self.let_through(segment, dir),
+            Next::Ignore => self.let_through(segment, dir, observer),
             Next::To(TcpState::SynSent) if old >= TcpState::TimeWait && old != TcpState::SynSent2 => {
-                self.reopen(segment, dir)
+                self.reopen(segment, dir, observer)
             }
             Next::To(TcpState::TimeWait) if self.is_challenge_ack(segment, dir) => {
                 self.last.challenge = Expected::No;
+                observer.exception(Exception::ChallengeAck);
                 Step::Done(Update::IGNORE)
             }
             Next::To(TcpState::SynSent2) => {
@@ -158,28 +171,31 @@ impl Tcp {
                     && segment.class == Class::Ack
                     && self.last.simultaneous_open == Expected::Yes =>
             {
+                observer.exception(Exception::SimultaneousOpen);
                 Step::Check(TcpState::Established)
             }
-            Next::To(TcpState::Close) if segment.class == Class::Rst => self.reset(segment, dir, standing),
+            Next::To(TcpState::Close) if segment.class == Class::Rst => self.reset(segment, dir, standing, observer),
             Next::To(state) => Step::Check(state),
         };
         match step {
             Step::Done(update) => update,
-            Step::Commit(new) => self.commit(segment, dir, new, standing),
+            Step::Commit(new) => self.commit(segment, dir, new, standing, observer),
             Step::Check(new) => {
                 let liberal = self.peers[sender(dir)].flags.contains(PeerFlags::BE_LIBERAL)
                     || standing.settings.is_on(Sysctl::TcpBeLiberal);
-                let window = self.ends(dir).check(segment, old, dir);
-                observer.window(dir, window);
-                match window {
-                    Window::Inside => self.note_repetition(segment, dir),
-                    _ if liberal => {}
+                match self.ends(dir).check(segment, old, dir, observer) {
+                    Window::Inside => self.note_repetition(segment, dir, observer),
+                    _ if liberal => observer.exception(Exception::Liberal),
                     Window::TooOldData(_) | Window::TooOldAck(_) | Window::Overshoot(_) => return Update::IGNORE,
                     Window::Outside(why) => {
-                        return Update::Invalid { why, timeout: self.shorten(segment, dir, standing) };
+                        let timeout = self.shorten(segment, dir, standing);
+                        if timeout.is_some() {
+                            observer.exception(Exception::Parting);
+                        }
+                        return Update::Invalid { why, timeout };
                     }
                 }
-                self.commit(segment, dir, new, standing)
+                self.commit(segment, dir, new, standing, observer)
             }
         }
     }
@@ -193,17 +209,19 @@ impl Tcp {
     }
 
     /// A SYN in TIME_WAIT or CLOSE: a new connection, if the old one was closed by an end that said so itself.
-    fn reopen(&mut self, segment: &Segment, dir: Direction) -> Step {
+    fn reopen(&mut self, segment: &Segment, dir: Direction, observer: &mut impl Observer) -> Step {
         let closed = (self.peers[0].flags | self.peers[1].flags).contains(PeerFlags::CLOSE_INIT);
         let aborted = self.last.dir == dir && self.last.class == Class::Rst;
         if closed || aborted {
+            observer.exception(Exception::Reopens);
             return Step::Done(Update::Reopen);
         }
-        self.let_through(segment, dir)
+        observer.exception(Exception::NotReopened);
+        self.let_through(segment, dir, observer)
     }
 
     /// Lets a segment pass that may show that we are out of step with the two ends, and remembers what the answer needs.
-    fn let_through(&mut self, segment: &Segment, dir: Direction) -> Step {
+    fn let_through(&mut self, segment: &Segment, dir: Direction, observer: &mut impl Observer) -> Step {
         let answers_ignored_syn = segment.class == Class::SynAck
             && self.last.class == Class::Syn
             && self.last.dir != dir
@@ -223,6 +241,7 @@ impl Tcp {
             let answerer = &mut self.peers[sender(dir)];
             *answerer = Peer { flags: answerer.flags & PeerFlags::BE_LIBERAL, ..Peer::default() };
             self.state = TcpState::SynSent;
+            observer.exception(Exception::Resynchronised);
             return Step::Check(TcpState::SynRecv);
         }
 
@@ -254,13 +273,20 @@ impl Tcp {
     }
 
     /// A reset: exact ones close, those merely inside the window may be forged (RFC 5961 §3).
-    fn reset(&mut self, segment: &Segment, dir: Direction, standing: &Standing<'_>) -> Step {
+    fn reset(
+        &mut self,
+        segment: &Segment,
+        dir: Direction,
+        standing: &Standing<'_>,
+        observer: &mut impl Observer,
+    ) -> Step {
         let closing = matches!(
             self.state,
             TcpState::FinWait | TcpState::LastAck | TcpState::TimeWait | TcpState::Close | TcpState::CloseWait
         );
         // The ports may be in use again already, and all numbers be outdated.
         if closing {
+            observer.exception(Exception::ResetWhileClosing);
             return Step::Commit(TcpState::Close);
         }
         // What is not assured may as well go.
@@ -282,6 +308,7 @@ impl Tcp {
                 return Step::Check(TcpState::Close);
             }
             // Not exact: keep the connection for the challenge ACK that may follow.
+            observer.exception(Exception::ResetInexact);
             new = self.state;
         }
         let answers_what_was_let_through = segment.ack == self.last.end
@@ -294,13 +321,14 @@ impl Tcp {
             && self.last.dir == Direction::Reply
             && segment.seq == self.last.ack;
         if answers_what_was_let_through || answers_challenge {
+            observer.exception(Exception::ResetAnswers);
             return Step::Commit(new);
         }
         Step::Check(new)
     }
 
     /// An acknowledgement just like the one before is a retransmission's answer.
-    fn note_repetition(&mut self, segment: &Segment, dir: Direction) {
+    fn note_repetition(&mut self, segment: &Segment, dir: Direction, observer: &mut impl Observer) {
         if segment.class != Class::Ack {
             return;
         }
@@ -312,6 +340,7 @@ impl Tcp {
             && last.window == segment.window;
         if same {
             self.retrans = self.retrans.saturating_add(1);
+            observer.exception(Exception::Repetition(self.retrans));
         } else {
             last.dir = dir;
             last.seq = segment.seq;
@@ -340,7 +369,14 @@ impl Tcp {
     }
 
     /// Takes the segment: the state, the timeout with its ceilings, and whether the connection is assured.
-    fn commit(&mut self, segment: &Segment, dir: Direction, new: TcpState, standing: &Standing<'_>) -> Update {
+    fn commit(
+        &mut self,
+        segment: &Segment,
+        dir: Direction,
+        new: TcpState,
+        standing: &Standing<'_>,
+        observer: &mut impl Observer,
+    ) -> Update {
         let old = self.state;
         self.last.class = segment.class;
         self.last.dir = dir;
@@ -355,14 +391,19 @@ impl Tcp {
         let unacked = (self.peers[0].flags | self.peers[1].flags).contains(PeerFlags::DATA_UNACKNOWLEDGED);
         let retransmits = u32::from(self.retrans) >= standing.settings.get(Sysctl::TcpMaxRetrans);
         let own = new.timeout().map_or_else(|| timeouts.syn_sent2(), |key| timeouts.get(key));
+        let mut ceiling = None;
+        let mut lower = |why, to| {
+            ceiling = Some(why);
+            to
+        };
         let mut timeout = if retransmits && own > retrans_ceiling {
-            retrans_ceiling
+            lower(Ceiling::Retransmissions, retrans_ceiling)
         } else if segment.class == Class::Rst {
-            timeouts.get(Sysctl::TcpTimeoutClose)
+            lower(Ceiling::Reset, timeouts.get(Sysctl::TcpTimeoutClose))
         } else if unacked && own > unacked_ceiling {
-            unacked_ceiling
+            lower(Ceiling::Unacknowledged, unacked_ceiling)
         } else if self.last.window == 0 && own > retrans_ceiling {
-            retrans_ceiling
+            lower(Ceiling::ZeroWindow, retrans_ceiling)
         } else {
             own
         };
@@ -373,15 +414,20 @@ impl Tcp {
         if !standing.status.contains(Status::SEEN_REPLY) {
             if segment.has(flag::RST) {
                 // Nothing was ever heard but a refusal: there is no connection.
+                observer.exception(Exception::Refused);
                 return Update::Kill { events };
             }
             if segment.class == Class::Syn && old == TcpState::SynSent {
                 // A SYN sent again must not keep an entry alive for ever.
+                observer.exception(Exception::SynAgain);
                 return Update::Ignore { events };
             }
             if new == TcpState::Established {
                 // Picked up in mid-stream and not answered.
-                timeout = timeout.min(unacked_ceiling);
+                if unacked_ceiling <= timeout {
+                    ceiling = Some(Ceiling::Unanswered);
+                    timeout = unacked_ceiling;
+                }
             }
         } else if !standing.status.contains(Status::ASSURED)
             && matches!(old, TcpState::SynRecv | TcpState::Established)
@@ -389,7 +435,10 @@ impl Tcp {
         {
             assured = Assured::Now;
         }
-        Update::Refresh { timeout, events, assured }
+        if let Some(why) = ceiling.filter(|_| timeout != own) {
+            observer.ceiling(why, own);
+        }
+        Update::Refresh { timeout, from: new.timeout(), events, assured }
     }
 }
 

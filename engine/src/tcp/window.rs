@@ -34,6 +34,7 @@ use std::ops::{Add, Sub};
 use bitflags::bitflags;
 
 use super::{Segment, TcpState, flag};
+use crate::observe::Observer;
 use crate::reason::Bound;
 use crate::{Direction, Invalid};
 
@@ -97,15 +98,54 @@ bitflags! {
 }
 
 /// What the tracker knows of one end.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Peer {
-    pub(crate) end: Seq,
-    pub(crate) max_end: Seq,
-    /// 0: nothing was seen of this end yet.
-    pub(crate) max_win: u32,
-    pub(crate) max_ack: Seq,
-    pub(crate) scale: u8,
-    pub(crate) flags: PeerFlags,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Highest sequence number + length that it sent.
+    pub end: Seq,
+    /// Highest that it may send.
+    pub max_end: Seq,
+    /// Largest window that it offered, in bytes. 0: nothing was seen of this end yet.
+    pub max_win: u32,
+    /// Highest acknowledgement that it sent, if [`PeerFlags::MAXACK_SET`].
+    pub max_ack: Seq,
+    /// Its window scale.
+    pub scale: u8,
+    /// What else is known of it.
+    pub flags: PeerFlags,
+}
+
+/// One side of an inequality and the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Test {
+    /// What the segment carries.
+    pub value: Seq,
+    /// What it is held against.
+    pub bound: Seq,
+    /// Whether the inequality holds.
+    pub holds: bool,
+}
+
+impl Test {
+    fn at_most(value: Seq, bound: Seq) -> Test {
+        Test { value, bound, holds: value.before(bound + 1) }
+    }
+
+    fn at_least(value: Seq, bound: Seq) -> Test {
+        Test { value, bound, holds: value.after(bound - 1) }
+    }
+}
+
+/// The four inequalities, as a segment was held against them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tests {
+    /// I: `seq ≤ s.maxend`.
+    pub begins: Test,
+    /// II: `end ≥ s.end − r.maxwin`. It holds if nothing was seen of the receiver yet.
+    pub ends: Test,
+    /// III: `sack ≤ r.end`.
+    pub acks: Test,
+    /// IV: `ack ≥ r.end − max(s.maxwin, 66000)`.
+    pub recent: Test,
 }
 
 /// What a listing shows of one end.
@@ -204,9 +244,16 @@ impl Ends<'_> {
     }
 
     /// Tests I–IV, and learns from a segment that lies inside.
-    pub(crate) fn check(&mut self, segment: &Segment, state: TcpState, dir: Direction) -> Window {
+    pub(crate) fn check(
+        &mut self,
+        segment: &Segment,
+        state: TcpState,
+        dir: Direction,
+        observer: &mut impl Observer,
+    ) -> Window {
         let sack = if self.receiver.flags.contains(PeerFlags::SACK_PERM) { segment.sack } else { segment.ack };
         if let Some(settled) = self.meet(segment, sack, state, dir) {
+            observer.window(dir, settled, None);
             return settled;
         }
 
@@ -223,34 +270,45 @@ impl Ends<'_> {
             end = seq;
         }
 
-        let upper = self.sender.max_end + 1;
-        let oldest_end = self.sender.end - self.receiver.max_win - 1;
-        let oldest_ack = self.receiver.end - self.sender.ack_window() - 1;
-        let acks_sent = sack.before(self.receiver.end + 1);
-
-        if !seq.before(upper) {
+        let is_receiver_known = self.receiver.max_win != 0;
+        let mut ends = Test::at_least(end, self.sender.end - self.receiver.max_win);
+        ends.holds |= !is_receiver_known;
+        let tests = Tests {
+            begins: Test::at_most(seq, self.sender.max_end),
+            ends,
+            acks: Test::at_most(sack, self.receiver.end),
+            recent: Test::at_least(sack, self.receiver.end - self.sender.ack_window()),
+        };
+        let window = if !tests.begins.holds {
+            // The bounds below and above are named as the kernel's log names them: the first number that is wrong.
+            let bound = Bound { value: segment.seq.0, bound: (tests.begins.bound + 1).0 };
             let overshot = end - self.sender.max_end + 1;
-            let recent = self.receiver.max_win != 0 && end.after(oldest_end) && sack.after(oldest_ack);
-            let bound = Bound { value: segment.seq.0, bound: upper.0 };
-            if recent && acks_sent && overshot <= self.receiver.max_win {
+            let is_else_inside = is_receiver_known && tests.ends.holds && tests.acks.holds && tests.recent.holds;
+            if is_else_inside && overshot <= self.receiver.max_win {
+                Window::Overshoot(bound)
+            } else {
+                Window::Outside(Invalid::TcpSeqOver(bound))
+            }
+        } else if !tests.acks.holds {
+            let bound = Bound { value: sack.0, bound: (tests.acks.bound + 1).0 };
+            Window::Outside(Invalid::TcpAckOver(bound))
+        } else if !tests.ends.holds {
+            Window::TooOldData(Bound { value: end.0, bound: (tests.ends.bound - 1).0 })
+        } else if !tests.recent.holds {
+            Window::TooOldAck(Bound { value: sack.0, bound: (tests.recent.bound - 1).0 })
+        } else {
+            Window::Inside
+        };
+        observer.window(dir, window, Some(&tests));
+        match window {
+            Window::Inside => self.learn(segment, end, ack, sack),
+            Window::Overshoot(_) => {
                 self.sender.end = end;
                 self.sender.flags |= PeerFlags::DATA_UNACKNOWLEDGED;
-                return Window::Overshoot(bound);
             }
-            return Window::Outside(Invalid::TcpSeqOver(bound));
+            _ => {}
         }
-        if !acks_sent {
-            let bound = Bound { value: sack.0, bound: (self.receiver.end + 1).0 };
-            return Window::Outside(Invalid::TcpAckOver(bound));
-        }
-        if self.receiver.max_win != 0 && !end.after(oldest_end) {
-            return Window::TooOldData(Bound { value: end.0, bound: oldest_end.0 });
-        }
-        if !sack.after(oldest_ack) {
-            return Window::TooOldAck(Bound { value: sack.0, bound: oldest_ack.0 });
-        }
-        self.learn(segment, end, ack, sack);
-        Window::Inside
+        window
     }
 
     /// What a segment inside the window says of both ends.

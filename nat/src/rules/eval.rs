@@ -190,7 +190,7 @@ impl Ruleset {
         }
     }
 
-    /// A statement that changes something and decides nothing.
+    /// A statement that changes something and decides nothing. Without a connection to change, the rule goes on all the same.
     fn effect(&self, op: &Op, rule: RuleId, cx: &mut Context<'_>, observer: &mut impl Observer) -> Option<()> {
         let tracked = match cx.tracking {
             Tracking::Tracked { ct, .. } => Some(ct),
@@ -210,7 +210,9 @@ impl Ruleset {
             Op::SetMark(value) => cx.mark = self.load(value, cx)? as u32,
             Op::SetCtMark(value) => {
                 let value = self.load(value, cx)? as u32;
-                tracked?.set_mark(value);
+                if let Some(ct) = tracked {
+                    ct.set_mark(value);
+                }
             }
             Op::SetZone(dir, value) => {
                 let id = self.load(value, cx)? as u16;
@@ -232,11 +234,12 @@ impl Ruleset {
             }
             Op::SetLabel(value) => {
                 let bits = self.load(value, cx)?;
-                let ct = tracked?;
-                ct.set_labels(ct.labels().unwrap_or(0) | bits);
+                if let Some(ct) = tracked {
+                    ct.set_labels(ct.labels().unwrap_or(0) | bits);
+                }
             }
-            Op::SetHelper(at) => self.set_helper(*at, tracked?),
-            Op::SetTimeout(at) => self.set_timeout(*at, tracked?),
+            Op::SetHelper(at) => tracked.map_or((), |ct| self.set_helper(*at, ct)),
+            Op::SetTimeout(at) => tracked.map_or((), |ct| self.set_timeout(*at, ct)),
             Op::SetExpectation(at) if tracked.is_some() => cx.expectation = Some(*at),
             Op::MaxSeg(size) if cx.packet.protocol() == uct_engine::Protocol::TCP => {
                 cx.packet.transport()?;

@@ -34,11 +34,14 @@
 //! - No text makes reading panic, recurse without bound, or take memory out of proportion.
 //!
 //! # What was measured
-//! On Linux 6.18 with nft 1.0.6: of chains with one priority the last registered runs first, NAT chains among themselves too; NAT
-//! chains run at NAT's own priority whatever theirs is, and with one NAT chain in a family NAT takes part at all four hooks; an
-//! `accept` in one NAT chain lets the next one speak; a lookup that fails, or a NAT statement of the other family, lets the next
-//! rule speak; matches on what is not there are false, also negated; without a device the interface's name is empty and `!=` is
-//! true; `ct state` before tracking is invalid, but new once a zone is set.
+//! On Linux 6.18 with nft 1.0.6:
+//! - Of chains with one priority the last registered runs first, NAT chains among themselves too.
+//! - NAT chains run at NAT's own priority whatever theirs is; with one NAT chain in a family NAT takes part at all four hooks.
+//! - An `accept` in one NAT chain lets the next one speak.
+//! - A lookup in a map that fails, or a NAT statement of the other family, lets the next rule speak.
+//! - A match on what is not there is false, also negated. But without a device the interface's name is empty, and `!=` is true.
+//! - A statement about the connection of a packet without one does nothing, and the rule goes on.
+//! - `ct state` before tracking is invalid, but new once a zone is set. Of two zones the first holds; a zone undoes `notrack`.
 //!
 //! # Sources
 //! nft(8), and nft's answers (`nft -c`, `nft --debug=netlink`) where the page is silent.

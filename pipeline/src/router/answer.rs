@@ -8,7 +8,7 @@
 use uct_engine::{Ct, Family, Info, Packet, Tracked};
 use uct_nat::rules::Reject;
 
-use super::{Emit, Observer, Origin, Passing, Router, Tracking};
+use super::{Cause, Emit, Observer, Origin, Passing, Router, Tracking};
 use crate::defrag::Expired;
 use crate::icmp_error::{self, Addressed, Message};
 use crate::route;
@@ -40,8 +40,8 @@ impl Router {
             Answer::BeyondScope => Message::beyond_scope(),
             Answer::TooBig(mtu) => Message::too_big(family, u32::try_from(mtu).unwrap_or(u32::MAX)),
             Answer::Reject(Reject::TcpReset) => {
-                if icmp_error::reset(&p.packet, &mut bytes).is_err() {
-                    return;
+                if let Err(why) = icmp_error::reset(&p.packet, &mut bytes) {
+                    return observer.silent(why);
                 }
                 if let Tracking::Tracked(Tracked { ct: Ct::Confirmed(conn), .. }) = &p.tracking {
                     self.engine.refused_with_reset(conn, p.at);
@@ -49,8 +49,8 @@ impl Router {
                 return self.send_answer(p, bytes, out, observer);
             }
             Answer::Reject(Reject::Icmp(code) | Reject::Icmpv6(code) | Reject::Icmpx(code)) => {
-                if icmp_error::check_reject(&p.packet).is_err() {
-                    return;
+                if let Err(why) = icmp_error::check_reject(&p.packet) {
+                    return observer.silent(why);
                 }
                 Message::unreachable(family, code)
             }
@@ -59,7 +59,7 @@ impl Router {
             Origin::Interface(dev) => Some(dev),
             Origin::Own | Origin::Loopback => None,
         };
-        if self.build(message, &p.packet, p.addressed, iif, &mut bytes) {
+        if self.build(message, &p.packet, p.addressed, iif, &mut bytes, observer) {
             self.send_answer(p, bytes, out, observer);
         }
     }
@@ -72,8 +72,10 @@ impl Router {
         addressed: Addressed,
         iif: Option<Dev>,
         bytes: &mut Vec<u8>,
+        observer: &mut impl Observer,
     ) -> bool {
-        if icmp_error::check(message, packet, addressed).is_err() {
+        if let Err(why) = icmp_error::check(message, packet, addressed) {
+            observer.silent(why);
             return false;
         }
         let Some(iif) = iif else { return false };
@@ -95,6 +97,7 @@ impl Router {
             Tracking::Before | Tracking::Untracked | Tracking::Invalid => Tracking::Before,
         };
         self.stats.answered.count();
+        observer.began(Cause::Answer, &packet);
         self.output(Passing { tracking, ..Passing::new(packet, p.at, Origin::Own) }, out, observer);
     }
 
@@ -110,7 +113,7 @@ impl Router {
         let message = Message::reassembly_time_exceeded(expired.family);
         let mut bytes = Vec::new();
         let iif = self.toward(packet.src());
-        if self.build(message, &packet, Addressed::default(), iif, &mut bytes) {
+        if self.build(message, &packet, Addressed::default(), iif, &mut bytes, observer) {
             let origin = iif.map_or(Origin::Own, Origin::Interface);
             self.send_answer(Passing::new(packet, expired.at, origin), bytes, out, observer);
         }

@@ -26,7 +26,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use uct_engine::{Confirm, Ct, Direction, Engine, Family, Hook, Manip, Packet, Sysctl, Template, Time, Track, Tracked};
+use uct_engine::{
+    Confirm, Ct, Direction, Engine, Family, Gone, Hook, Manip, Packet, Sysctl, Template, Time, Track, Tracked,
+};
 use uct_nat::rules::{IfName, Ruleset, Step};
 use uct_nat::{Draw, Here, Mapping, Nat, Pending, Refusal, Seeded};
 
@@ -47,7 +49,7 @@ mod stats;
 
 use answer::Answer;
 pub use drop::{Drop, RuleId};
-pub use observe::{Observer, Silent};
+pub use observe::{Cause, Observer, Silent};
 pub use stats::Stats;
 
 /// How many connections are destroyed between two looks at the clock.
@@ -266,12 +268,13 @@ impl Router {
 
     /// Lets time pass until `now`: connections and incomplete datagrams that ran out are gone, each at its own time.
     pub fn pass_time(&self, now: Time, out: &mut impl Emit, observer: &mut impl Observer) {
-        while self.engine.expire(now, EXPIRY_BATCH) == EXPIRY_BATCH {}
+        while self.engine.expire_telling(now, EXPIRY_BATCH, observer) == EXPIRY_BATCH {}
         self.nat.forget_gone(&self.engine);
         loop {
             let expired = self.defrag.lock().expire(now);
             let Some(expired) = expired else { break };
             self.stats.fragments_lost.add(expired.fragments.into());
+            observer.incomplete(&expired);
             self.reassembly_failed(&expired, out, observer);
         }
     }
@@ -315,6 +318,7 @@ impl Router {
         if packet.is_truncated() {
             self.stats.truncated.count();
         }
+        observer.began(Cause::Arrived(iif), &packet);
         if let Some(why) = Routes::refuse_early(packet.src(), packet.dst()) {
             return Err(Drop::Route(why));
         }
@@ -328,6 +332,7 @@ impl Router {
             }
             Gathered::Held { lost } => {
                 self.stats.fragments_lost.add(lost.into());
+                observer.held(lost);
                 Ok(Fate::Held)
             }
             Gathered::Dropped(drop) => {
@@ -335,8 +340,9 @@ impl Router {
                 Err(Drop::Fragment(drop.why))
             }
             Gathered::Whole(datagram) => {
-                let defrag::Datagram { mut bytes, wire_len, fragmented, .. } = *datagram;
+                let defrag::Datagram { mut bytes, wire_len, fragmented, fragments } = *datagram;
                 let whole = Packet::parse(&mut bytes, wire_len).map_err(Drop::Malformed)?;
+                observer.whole(&whole, fragments);
                 let passing = Passing { fragmented: Some(fragmented), ..arrived(whole) };
                 Ok(self.pass(passing, out, observer))
             }
@@ -423,6 +429,7 @@ impl Router {
     /// To the router itself; on the way the packet's connection is confirmed.
     fn input(&self, p: &mut Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Halt> {
         self.traverse(p, Hook::Input, observer)?;
+        observer.delivered(&p.packet);
         out.deliver(p.packet.bytes(), p.at);
         Ok(Fate::Delivered)
     }
@@ -435,7 +442,7 @@ impl Router {
                 Step::Track => self.track(p, hook, observer)?,
                 Step::Filter(chain) => self.filter(p, hook, chain, observer)?,
                 Step::Nat => self.translate(p, hook, observer)?,
-                Step::Confirm => self.confirm(p)?,
+                Step::Confirm => self.confirm(p, observer)?,
             }
         }
         Ok(())
@@ -444,6 +451,9 @@ impl Router {
     /// Stop 4.
     fn track(&self, p: &mut Passing<'_>, hook: Hook, observer: &mut impl Observer) -> Result<(), Halt> {
         if !matches!(p.tracking, Tracking::Before) {
+            if matches!(p.tracking, Tracking::Untracked) {
+                observer.untracked();
+            }
             return Ok(()); // a rule said notrack, or it carries the connection of the packet that it answers
         }
         p.tracking = match self.engine.track(&p.packet, hook, &p.template, p.at, observer) {
@@ -453,7 +463,10 @@ impl Router {
                 }
                 Tracking::Tracked(tracked)
             }
-            Track::Untracked => Tracking::Untracked,
+            Track::Untracked => {
+                observer.untracked();
+                Tracking::Untracked
+            }
             Track::Invalid(why) => {
                 observer.invalid(why);
                 Tracking::Invalid
@@ -485,14 +498,16 @@ impl Router {
         let out = p.hop.map(|hop| interface(hop.dev));
         match uct_nat::translate(&mut p.packet, &tracked.ct, tracked.dir, tracked.info, hook, out) {
             Ok(rewrite) => {
-                observer.rewritten(hook, &rewrite);
+                observer.rewritten(hook, &rewrite, &p.packet);
                 let info = tracked.info;
                 p.pull_for_nat(info, &rewrite);
                 Ok(())
             }
             Err(why) => {
-                if let (Refusal::InterfaceChanged, Ct::Confirmed(conn)) = (why, &tracked.ct) {
-                    self.engine.kill(conn, tracked.dir, &p.packet, p.at);
+                if let (Refusal::InterfaceChanged, Ct::Confirmed(conn)) = (why, &tracked.ct)
+                    && self.engine.kill(conn, tracked.dir, &p.packet, p.at)
+                {
+                    observer.gone(conn, p.at, Gone::InterfaceChanged);
                 }
                 Err(Drop::Nat(why).into())
             }
@@ -520,7 +535,7 @@ impl Router {
     }
 
     /// Stop 8, first half: a new connection enters the table, and what happened to it is told.
-    fn confirm(&self, p: &mut Passing<'_>) -> Result<(), Halt> {
+    fn confirm(&self, p: &mut Passing<'_>, observer: &mut impl Observer) -> Result<(), Halt> {
         let Tracking::Tracked(Tracked { ct, dir, info }) = std::mem::replace(&mut p.tracking, Tracking::Untracked)
         else {
             return Ok(());
@@ -528,7 +543,9 @@ impl Router {
         if matches!(ct, Ct::Unconfirmed(_)) && dir == Direction::Reply {
             return Ok(()); // an answer to a packet that was refused: its connection never was
         }
-        let conn = match self.engine.confirm(ct, p.at) {
+        let confirm = self.engine.confirm(ct, p.at);
+        observer.confirmed(&confirm);
+        let conn = match confirm {
             Confirm::Known(conn) | Confirm::Merged(conn) => conn,
             Confirm::Inserted(conn) => {
                 self.nat.confirmed(&conn);

@@ -9,7 +9,7 @@
 
 use uct_engine::{Hook, Packet, Time};
 
-use super::{Drop, Emit, Fate, Halt, Observer, Origin, Passing, Router};
+use super::{Cause, Drop, Emit, Fate, Halt, Observer, Origin, Passing, Router};
 use crate::route;
 
 impl Router {
@@ -27,6 +27,7 @@ impl Router {
             Ok(packet) => packet,
             Err(why) => return self.refuse(Drop::Malformed(why), observer),
         };
+        observer.began(Cause::Own, &packet);
         let fate = self.output(Passing::new(packet, at, Origin::Own), out, observer);
         self.stats.count(&fate, &self.stats.own);
         fate

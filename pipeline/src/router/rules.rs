@@ -24,6 +24,7 @@ impl Router {
         observer: &mut impl Observer,
     ) -> Result<(), Halt> {
         let verdict = self.ask(p, hook, |rules, cx| rules.filter(chain, cx, observer));
+        observer.filtered(hook, chain, &verdict);
         match verdict.decision {
             Decision::Accept => Ok(()),
             _ => Err(halt(&verdict, p.packet.family())),
@@ -43,7 +44,10 @@ impl Router {
                 observer.mapping(hook, rule, &mapping);
                 Ok(mapping)
             }
-            NatVerdict::Refused(verdict) => Err(halt(&verdict, p.packet.family())),
+            NatVerdict::Refused(verdict) => {
+                observer.refused(hook, &verdict);
+                Err(halt(&verdict, p.packet.family()))
+            }
         }
     }
 

@@ -185,9 +185,6 @@ impl Player {
     }
 }
 
-/// Whether SCTP is mixed into the traffic of other areas: 1, or 0 while uct has no tracker for it.
-const SCTP: u32 = 0;
-
 fn traffic(random: &mut Random, area: Area) -> Vec<(u32, Box<dyn Traffic>)> {
     use icmp::IcmpTraffic;
     use sctp::SctpTraffic;
@@ -202,7 +199,7 @@ fn traffic(random: &mut Random, area: Area) -> Vec<(u32, Box<dyn Traffic>)> {
             (50, Box::new(IcmpTraffic::new(65))),
             (20, Box::new(TcpTraffic::new(10))),
             (20, Box::new(DatagramTraffic::new(&all))),
-            (SCTP * 10, Box::new(SctpTraffic::new(10))),
+            (10, Box::new(SctpTraffic::new(10))),
         ],
         Area::Sctp => vec![(95, Box::new(SctpTraffic::new(odd))), (5, Box::new(IcmpTraffic::new(100)))],
         Area::Frag => vec![
@@ -214,13 +211,13 @@ fn traffic(random: &mut Random, area: Area) -> Vec<(u32, Box<dyn Traffic>)> {
             (40, Box::new(TcpTraffic::new(5))),
             (35, Box::new(DatagramTraffic::new(&all))),
             (15, Box::new(IcmpTraffic::new(50))),
-            (SCTP * 10, Box::new(SctpTraffic::new(5))),
+            (10, Box::new(SctpTraffic::new(5))),
         ],
         Area::Mixed => vec![
             (35, Box::new(TcpTraffic::new(odd))),
             (30, Box::new(DatagramTraffic::new(&all))),
             (20, Box::new(IcmpTraffic::new(50))),
-            (SCTP * 15, Box::new(SctpTraffic::new(odd))),
+            (15, Box::new(SctpTraffic::new(odd))),
         ],
     }
 }

@@ -1,0 +1,94 @@
+//! `uct explain`: what a Linux router would do with every packet of a capture, and why.
+//!
+//! ```text
+//!   Replay ──tells──► Explainer ──► Explanation ──┬─► words     sentences, in every form below
+//!                      Ledger                     ├─► text      sentences, then each stop with its numbers
+//!                                                 ├─► brief     one line
+//!                                                 └─► json      all of it
+//! ```
+//! The replay is the one that `uct replay` does; explanation only listens. What is shown is chosen after it happened: the
+//! packets before are replayed all the same.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use uct_pipeline::replay::Discard;
+
+use crate::Failure;
+use crate::args::{self, ColorArg};
+use crate::session::Session;
+
+pub mod brief;
+pub mod filter;
+pub mod header;
+pub mod ledger;
+pub mod model;
+pub mod observer;
+pub mod tee;
+pub mod text;
+pub mod words;
+
+use filter::Filter;
+use model::Explanation;
+use observer::Explainer;
+use tee::Tee;
+
+/// Runs the command.
+pub fn run(args: &args::Explain) -> Result<ExitCode, Failure> {
+    let filter = Filter::new(&args.packet, args.conn.as_deref()).map_err(Failure::usage)?;
+    let session = Session::open(&args.input, &[])?.start()?;
+    let choice = match args.color {
+        ColorArg::Auto => anstream::ColorChoice::Auto,
+        ColorArg::Always => anstream::ColorChoice::Always,
+        ColorArg::Never => anstream::ColorChoice::Never,
+    };
+    let mut out = io::BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
+    let mut text = String::new();
+    let done = each(session, |explanation| {
+        if !filter.takes(&explanation) {
+            return Ok(if filter.is_past(explanation.packet) { Flow::Enough } else { Flow::On });
+        }
+        text.clear();
+        if args.json {
+            let line = serde_json::to_string(&explanation).map_err(|e| Failure::input(format!("JSON: {e}")))?;
+            text.push_str(&line);
+            text.push('\n');
+        } else if args.brief {
+            brief::write(&explanation, &mut text);
+        } else {
+            text::write(&explanation, &mut text);
+        }
+        match out.write_all(text.as_bytes()) {
+            Ok(()) => Ok(Flow::On),
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::Enough),
+            Err(e) => Err(Failure::input(format!("standard output: {e}"))),
+        }
+    });
+    match out.flush() {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::input(format!("standard output: {e}"))),
+        _ => done.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Whether there is more to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    On,
+    /// No more is wanted.
+    Enough,
+}
+
+/// Replays a session and hands over what there is to tell of each packet.
+pub fn each(session: Session, mut tell: impl FnMut(Explanation) -> Result<Flow, Failure>) -> Result<(), Failure> {
+    let Session { router, mut replay, source } = session;
+    let mut source = Tee::new(source);
+    let mut explainer = Explainer::new(router);
+    while let Some(step) = replay.step(&mut source, &mut Discard, &mut explainer).map_err(Failure::input)? {
+        let explanation = explainer.finish(&step, source.interface_name());
+        if tell(explanation)? == Flow::Enough {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! A replay made ready: what every command that replays a capture is given, opened and checked in one place.
+//!
+//! ```text
+//!   Input ─► Session::open ─► Opened { source, topology } ─► start ─► Session { router, replay, source }
+//! ```
+
+use std::path::Path;
+use std::sync::Arc;
+
+use uct_engine::Engine;
+use uct_pipeline::capture::{CaptureError, Frame, Interface, Reader, Source};
+use uct_pipeline::replay::{ReadAhead, Replay};
+use uct_pipeline::router::Router;
+use uct_pipeline::topology::{Entry, Topology};
+use uct_pipeline::vantage::Vantage;
+
+use crate::args::{self, PortsArg, VantageArg};
+use crate::ports::AsCaptured;
+use crate::stdio::say;
+use crate::{Failure, files, rules, sysctl};
+
+/// A capture, read from the start or from where inference left it.
+pub enum Capture {
+    /// From the start.
+    Whole(Reader),
+    /// Its first frames were read already, to infer a topology.
+    ReadAhead(ReadAhead<Reader>),
+}
+
+impl Source for Capture {
+    fn next(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        match self {
+            Capture::Whole(s) => s.next(),
+            Capture::ReadAhead(s) => s.next(),
+        }
+    }
+
+    fn interfaces(&self) -> &[Interface] {
+        match self {
+            Capture::Whole(s) => s.interfaces(),
+            Capture::ReadAhead(s) => s.interfaces(),
+        }
+    }
+}
+
+/// A capture that is open, and the router's surroundings.
+pub struct Opened<'a> {
+    args: &'a args::Setup,
+    capture: &'a Path,
+    engine: Arc<Engine>,
+    source: Capture,
+    entry: Entry,
+    /// Given or inferred.
+    pub topology: Topology,
+}
+
+/// A replay, ready to begin.
+pub struct Session {
+    /// The router.
+    pub router: Arc<Router>,
+    /// The replay.
+    pub replay: Replay,
+    /// The capture.
+    pub source: Capture,
+}
+
+/// The files that the command line names.
+fn reads(input: &args::Input) -> Vec<files::Named<'_>> {
+    let mut reads = vec![("IN", input.capture.as_path())];
+    reads.extend(input.setup.rules.iter().map(|path| ("--rules", path.as_path())));
+    reads.extend(input.setup.topology.iter().map(|path| ("--topology", path.as_path())));
+    reads
+}
+
+impl Session {
+    /// Checks the files of the command line (`writes` are those that it writes), opens the capture and finds out what
+    /// surrounds the router; what was inferred is said on stderr.
+    pub fn open<'a>(input: &'a args::Input, writes: &[files::Named<'_>]) -> Result<Opened<'a>, Failure> {
+        let args = &input.setup;
+        files::check(&reads(input), writes)?;
+        if args.ports == PortsArg::Capture && input.capture.as_os_str() == "-" {
+            return Err(Failure::usage("'--ports capture' reads the capture twice, so it cannot be standard input"));
+        }
+        let engine = Arc::new(Engine::new(args.seed));
+        sysctl::set(engine.settings(), &args.sysctl)?;
+        let reader = Reader::open(&input.capture).map_err(Failure::input)?;
+        let (source, topology, entry) = match &args.topology {
+            Some(path) => {
+                let topology = Topology::open(path).map_err(Failure::input)?;
+                (Capture::Whole(reader), topology, Entry::Named)
+            }
+            None => {
+                let (source, inferred) = ReadAhead::infer(reader, &args.inside);
+                for note in &inferred.notes {
+                    say(format_args!("uct: no --topology; {note}"));
+                }
+                (Capture::ReadAhead(source), inferred.topology, inferred.entry)
+            }
+        };
+        Ok(Opened { args, capture: &input.capture, engine, source, entry, topology })
+    }
+}
+
+impl Opened<'_> {
+    /// Reads the rules and builds the router.
+    pub fn start(self) -> Result<Session, Failure> {
+        let Opened { args, capture, engine, source, entry, topology } = self;
+        let rules = rules::load(args.rules.as_deref(), &args.rule)?;
+        let router = Arc::new(match args.ports {
+            PortsArg::Seed => Router::new(engine, rules, topology, args.seed),
+            PortsArg::Capture => {
+                let draw = AsCaptured::read(capture, args.seed).map_err(Failure::input)?;
+                Router::with_draw(engine, rules, topology, args.seed, draw)
+            }
+        });
+        let vantage = match args.vantage {
+            VantageArg::Router => Vantage::Router,
+            VantageArg::Inside => Vantage::Inside(args.inside.clone()),
+        };
+        let replay = Replay::new(Arc::clone(&router), entry, vantage);
+        Ok(Session { router, replay, source })
+    }
+}
