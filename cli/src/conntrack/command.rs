@@ -24,7 +24,7 @@ mod load;
 mod tables;
 mod update;
 
-pub(super) use load::{load, read};
+pub(super) use load::{Lines, load, read};
 
 /// What a command needs to run.
 pub(super) struct Shell<'a> {
