@@ -27,6 +27,8 @@ pub mod problem;
 pub mod protocol;
 pub mod values;
 
+pub(crate) use help::describe;
+
 pub use client::{Connection, DEFAULT_SOCKET, Ended, socket_path};
 
 use command::Shell;
