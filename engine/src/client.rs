@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::conn::{Conn, Seed, Unconfirmed};
+use crate::conn::{Conn, Labels, Seed, Unconfirmed};
 use crate::engine::Engine;
 use crate::event::{Client, EventKind, EventMask};
 use crate::sctp::{Sctp, SctpState};
@@ -143,6 +143,7 @@ impl Engine {
             state: open(new.original.protocol, new.known),
             accounting: self.settings().is_on(Sysctl::Acct),
             timestamps: self.settings().is_on(Sysctl::Timestamp),
+            labels: Labels::None,
         });
         conn.put_mark(new.mark);
         conn.set_status(new.status & (SETTABLE | Status::NAT | Status::NAT_DONE));

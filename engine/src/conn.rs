@@ -97,6 +97,17 @@ pub(crate) struct Seed {
     pub(crate) state: State,
     pub(crate) accounting: bool,
     pub(crate) timestamps: bool,
+    pub(crate) labels: Labels,
+}
+
+/// Whether a connection has room for labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Labels {
+    /// It has none, and no rule can give it any.
+    #[default]
+    None,
+    /// It has, whether any is set or not.
+    Room,
 }
 
 impl Conn {
@@ -343,6 +354,10 @@ pub struct Unconfirmed(Conn);
 
 impl Unconfirmed {
     pub(crate) fn new(seed: Seed) -> Self {
+        let extras = match seed.labels {
+            Labels::None => None,
+            Labels::Room => Some(Box::new(Extras { labels: Some(0), ..Extras::default() })),
+        };
         Unconfirmed(Conn {
             id: seed.id,
             tuples: [seed.original, seed.reply],
@@ -356,7 +371,7 @@ impl Unconfirmed {
             counters: seed.accounting.then(Default::default),
             start: seed.timestamps.then(|| AtomicU64::new(0)),
             stop: AtomicU64::new(0),
-            inner: Mutex::new(Inner { state: seed.state, extras: None }),
+            inner: Mutex::new(Inner { state: seed.state, extras }),
         })
     }
 

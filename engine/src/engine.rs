@@ -3,13 +3,13 @@
 //! It has no clock, no thread, no socket and no randomness of its own: `now` is a parameter, the hash seed is given.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::client::Refusal;
-use crate::conn::{Conn, ConnId, Ct, Unconfirmed};
+use crate::conn::{Conn, ConnId, Ct, Labels, Unconfirmed};
 use crate::event::{Client, Event, EventKind, EventMask, Events};
 use crate::expect::{ExpectEvent, Expectation, Expectations, NewExpectation, Tell};
 use crate::expiry::Expiry;
@@ -29,6 +29,8 @@ pub struct Engine {
     stats: Stats,
     count: AtomicUsize,
     ids: AtomicU32,
+    /// Whether new connections have room for labels.
+    has_labels: AtomicBool,
     /// Destroyed connections that NAT had looked at, for NAT to forget.
     gone: Mutex<Vec<Arc<Conn>>>,
     expectations: Expectations,
@@ -58,6 +60,7 @@ impl Engine {
             stats: Stats::default(),
             count: AtomicUsize::new(0),
             ids: AtomicU32::new(1),
+            has_labels: AtomicBool::new(false),
             gone: Mutex::default(),
             expectations: Expectations::new(hash_seed),
         }
@@ -66,6 +69,16 @@ impl Engine {
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether connections made from now on have room for labels. As in Linux they have it only while a rule sets some: a
+    /// connection that is older than the rule never gets a label from it.
+    pub fn keep_labels(&self, labels: Labels) {
+        self.has_labels.store(labels == Labels::Room, Ordering::Relaxed);
+    }
+
+    pub(crate) fn labels(&self) -> Labels {
+        if self.has_labels.load(Ordering::Relaxed) { Labels::Room } else { Labels::None }
     }
 
     /// The counters.

@@ -304,6 +304,7 @@ impl Engine {
             state,
             accounting: self.settings().is_on(Sysctl::Acct),
             timestamps: self.settings().is_on(Sysctl::Timestamp),
+            labels: self.labels(),
         });
         if let Some(expectation) = self.claim(tuple, template.zone, now) {
             opened.announced_by(expectation.wanted());

@@ -18,7 +18,7 @@
 //! | DF when cut anew | set if one of the longest fragments had it | – |
 //! | whole though it came in pieces | never | if its length is at most that of the longest fragment: two pieces of which one has up to 8 bytes come out as one packet |
 //! | one fragment with a fragment header | never | when cut anew and it fits |
-//! | old boundaries move | what is looked at or rewritten in one stretch is pulled into the first piece ([`Fragmented::pull`]): a TCP header, what NAT rewrites, the IP header that an ICMP error quotes | the same |
+//! | old boundaries move | what is looked at or rewritten in one stretch is pulled into the first piece ([`Fragmented::pull`]): a TCP header, an SCTP header whose checksum is verified, what NAT rewrites, the IP header that an ICMP error quotes | the same |
 //! | old boundaries are given up | a piece does not fit, or is no multiple of 8 after a pull | the same |
 //! | | a later fragment had a shorter header than the first (no room for a longer one in its buffer, on veth) | the same; also if the fragmentable part began with headers that now count as unfragmentable |
 //! | length of the pieces then | the least of longest fragment and MTU, payload rounded down to 8, but for the last | the longest fragment's, at least 1280 |

@@ -37,8 +37,7 @@ fn capture(packets: &[(&str, Vec<u8>)]) -> Vec<u8> {
         writer.send(&Outgoing::new(Time::from_secs(at as u64), iface, packet)).unwrap();
     }
     writer.finish().unwrap();
-    let bytes = shared.0.lock().unwrap().clone();
-    bytes
+    shared.0.lock().unwrap().clone()
 }
 
 fn datagram(src: &str, dst: &str) -> Vec<u8> {

@@ -6,6 +6,7 @@
 //!              └─► uct (engine or whole path)               ──► Observed ─┘
 //! ```
 
+pub mod behaviour;
 pub mod campaign;
 pub mod compare;
 pub mod coverage;

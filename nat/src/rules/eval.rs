@@ -234,8 +234,11 @@ impl Ruleset {
             }
             Op::SetLabel(value) => {
                 let bits = self.load(value, cx)?;
-                if let Some(ct) = tracked {
-                    ct.set_labels(ct.labels().unwrap_or(0) | bits);
+                // A connection without room for labels stays without.
+                if let Some(ct) = tracked
+                    && let Some(labels) = ct.labels()
+                {
+                    ct.set_labels(labels | bits);
                 }
             }
             Op::SetHelper(at) => tracked.map_or((), |ct| self.set_helper(*at, ct)),

@@ -214,6 +214,7 @@ impl Router {
         draw: impl Draw + Send + 'static,
     ) -> Self {
         let routes = Routes::new(&topology);
+        engine.keep_labels(rules.labels());
         let defrag = defrag::Settings {
             nf_conntrack_frag6_timeout: engine.settings().seconds(Sysctl::Frag6Timeout),
             nf_conntrack_frag6_high_thresh: engine.settings().get(Sysctl::Frag6HighThresh) as usize,
@@ -245,7 +246,20 @@ impl Router {
 
     /// Puts other rules in force. What was decided about connections stays decided.
     pub fn set_rules(&mut self, rules: Ruleset) {
+        self.engine.keep_labels(rules.labels());
         self.rules = rules;
+    }
+
+    /// An interface loses an address: what was masqueraded with it is destroyed, and its routes are gone. With the last
+    /// IPv4 address of an interface go all IPv4 routes over it, as in Linux.
+    pub fn remove_address(&mut self, dev: Dev, address: IpAddr, now: Time) {
+        let Some(losing) = self.topology.interfaces.get_mut(dev.index()) else { return };
+        losing.addresses.retain(|net| net.addr() != address);
+        if losing.addresses.iter().all(|net| net.addr().is_ipv6()) {
+            self.topology.routes.retain(|route| route.dev != dev || route.to.addr().is_ipv6());
+        }
+        self.routes = Routes::new(&self.topology);
+        self.nat.interface_lost(&self.engine, interface(dev), Some(address), now);
     }
 
     /// The router's surroundings.
@@ -455,6 +469,9 @@ impl Router {
                 observer.untracked();
             }
             return Ok(()); // a rule said notrack, or it carries the connection of the packet that it answers
+        }
+        if hook == Hook::Prerouting && self.engine.settings().is_on(Sysctl::Checksum) {
+            p.pull_for_tracking();
         }
         p.tracking = match self.engine.track(&p.packet, hook, &p.template, p.at, observer) {
             Track::Tracked(tracked) => {

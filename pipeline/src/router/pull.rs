@@ -6,6 +6,7 @@ use uct_nat::Rewrite;
 use super::Passing;
 
 const TCP_HEADER: usize = 20;
+const SCTP_HEADER: usize = 12;
 const ICMP_HEADER: usize = 8;
 
 impl Passing<'_> {
@@ -13,6 +14,13 @@ impl Passing<'_> {
     pub(super) fn pull_for_routing(&mut self) {
         if self.packet.protocol() == Protocol::TCP {
             self.pull(TCP_HEADER);
+        }
+    }
+
+    /// The tracker pulls SCTP's header when it verifies the checksum.
+    pub(super) fn pull_for_tracking(&mut self) {
+        if self.packet.protocol() == Protocol::SCTP {
+            self.pull(SCTP_HEADER);
         }
     }
 
@@ -57,7 +65,7 @@ impl Passing<'_> {
 fn rewritten(protocol: Protocol, rest: usize) -> usize {
     match protocol {
         Protocol::TCP if rest >= TCP_HEADER => TCP_HEADER,
-        Protocol::SCTP if rest >= 12 => 12,
+        Protocol::SCTP if rest >= SCTP_HEADER => SCTP_HEADER,
         Protocol::TCP
         | Protocol::SCTP
         | Protocol::UDP

@@ -2,6 +2,7 @@
 
 use super::Area;
 use super::random::Random;
+use crate::scenario::Step;
 
 const SWITCHES: [(&str, &[&str]); 8] = [
     ("nf_conntrack_tcp_loose", &["0", "1"]),
@@ -57,6 +58,18 @@ pub(crate) fn draw(random: &mut Random) -> Vec<(String, String)> {
         }
     }
     settings
+}
+
+/// A setting that changes while packets flow.
+pub(crate) fn draw_change(random: &mut Random) -> Step {
+    let (name, value) = if random.chance(60) {
+        // All but the last, which would make the kernel side slow.
+        let (name, values) = SWITCHES[random.below(SWITCHES.len() - 1)];
+        (name, (*random.pick(values)).to_string())
+    } else {
+        (*random.pick(&TIMEOUTS), random.between(5, 500).to_string())
+    };
+    Step::Sysctl { name: format!("netfilter.{name}"), value }
 }
 
 /// How long nothing happens: around the timeouts that matter to the area.

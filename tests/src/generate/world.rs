@@ -150,10 +150,18 @@ impl World {
         }
         // Addresses that rules may translate to, as hosts that are there but never speak: a packet for one of them that
         // belongs to no connection is forwarded instead of being looked for.
-        for last in 2..=4 {
+        for last in (2..=4).chain(10..=12) {
             for address in [format!("{v4}{last}"), format!("{v6}{last}")] {
                 topology.neighbor.push(Neighbor { address, mac: gateway.clone(), dev: iface.into() });
             }
+        }
+        for last in [4, 7] {
+            let address = format!("{}{last}", LINKS[2].2);
+            topology.neighbor.push(Neighbor {
+                address,
+                mac: format!("02:00:00:00:03:0{last}"),
+                dev: LINKS[2].0.into(),
+            });
         }
         for address in [format!("{}77", LINKS[0].2), format!("{}77", LINKS[0].3)] {
             topology.neighbor.push(Neighbor { address, mac: "02:00:00:00:01:77".into(), dev: LINKS[0].0.into() });

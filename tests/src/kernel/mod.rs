@@ -55,8 +55,10 @@ use crate::scenario::{Setup, Step, Topology};
 
 /// Two ticks of a kernel with 250 ticks a second, after which no refreshed timeout still shows its full value.
 const TICKS: Duration = Duration::from_millis(9);
-/// How old a UDP connection must be before its packets may make it a stream, and a few ticks.
-const STREAM_AGE: Duration = Duration::from_millis(2020);
+/// How old a UDP connection must be before its packets may make it a stream.
+const STREAM: Duration = Duration::from_secs(2);
+/// A few ticks.
+const LATE: Duration = Duration::from_millis(20);
 /// How much real time may pass before timeouts, which are told in whole seconds, are no longer known.
 const PATIENCE: Duration = Duration::from_millis(900);
 
@@ -299,6 +301,7 @@ impl Kernel {
         // From here on real seconds may pass: what was left is known.
         self.let_streams_age();
         self.waiting.age(self.skipped)?;
+        self.check_streams()?;
         let requests: Vec<Request> =
             left.iter().map(|(known, left)| known.set_timeout(left.saturating_sub(seconds))).collect();
         self.control.batch(requests, |_, _| {})?;
@@ -314,18 +317,25 @@ impl Kernel {
         Ok(observed)
     }
 
+    /// The UDP connections that are two seconds old by the scenario's clock, or those that are not: when they were born.
+    fn born(&self, old: bool) -> impl Iterator<Item = Instant> {
+        let births = self.followed.iter().filter_map(|followed| followed.udp_born);
+        births.filter(move |(_, skipped)| (self.skipped - *skipped >= STREAM) == old).map(|(born, _)| born)
+    }
+
     /// Waits until every UDP connection that is two seconds old by the scenario's clock is so in truth.
     fn let_streams_age(&self) {
-        let until = self
-            .followed
-            .iter()
-            .filter_map(|followed| followed.udp_born)
-            .filter(|(_, skipped)| self.skipped - *skipped >= Duration::from_secs(2))
-            .map(|(born, _)| born + STREAM_AGE)
-            .max();
-        if let Some(until) = until {
-            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        if let Some(born) = self.born(true).max() {
+            std::thread::sleep((born + STREAM + LATE).saturating_duration_since(Instant::now()));
         }
+    }
+
+    /// Whether those that are not are not so in truth either.
+    fn check_streams(&self) -> io::Result<()> {
+        if self.born(false).any(|born| born.elapsed() + LATE >= STREAM) {
+            return Err(waiting::cannot("a connection has grown old while another was waited for"));
+        }
+        Ok(())
     }
 
     /// Collects all that can be seen since the last look.
