@@ -27,6 +27,8 @@ pub mod problem;
 pub mod protocol;
 pub mod values;
 
+pub(crate) use help::describe;
+
 pub use client::{Connection, DEFAULT_SOCKET, Ended, socket_path};
 
 use command::Shell;
@@ -38,7 +40,7 @@ use problem::{Compat, Problem, banner};
 /// What is to be done with a command line.
 enum Plan {
     One(Box<Parsed>),
-    File(Vec<Parsed>),
+    File(command::Lines),
 }
 
 /// Runs a command line, without the program's name.
@@ -47,7 +49,7 @@ pub fn run(words: &[String]) -> ExitCode {
     let labels = || LabelMap::load(Path::new(CONNLABEL_CONF)).ok();
     let mut warn = |text: &str| eprintln!("{text}");
     let mut around = Surroundings { labels: &labels, compat: Compat::asked(), warn: &mut warn };
-    let done = plan(words, &mut around).and_then(|plan| execute(&plan, socket));
+    let done = plan(words, &mut around).and_then(|plan| execute(&plan, socket, &mut around));
     match done {
         Ok(summary) => {
             if let Some(line) = summary {
@@ -82,7 +84,7 @@ fn plan(words: &[String], around: &mut Surroundings<'_>) -> Result<Plan, Problem
     }
 }
 
-fn execute(plan: &Plan, socket: Option<PathBuf>) -> Result<Option<String>, Problem> {
+fn execute(plan: &Plan, socket: Option<PathBuf>, around: &mut Surroundings<'_>) -> Result<Option<String>, Problem> {
     let mut out = BufWriter::with_capacity(64 * 1024, std::io::stdout().lock());
     if let Plan::One(parsed) = plan {
         let text = match parsed.command {
@@ -100,7 +102,7 @@ fn execute(plan: &Plan, socket: Option<PathBuf>) -> Result<Option<String>, Probl
     let mut shell = Shell { connection: &mut connection, labels: labels.as_ref(), out: &mut out };
     let done = match plan {
         Plan::One(parsed) => command::run(parsed, &mut shell),
-        Plan::File(lines) => command::load(lines, &mut shell).map(|()| None),
+        Plan::File(lines) => command::load(lines, &mut shell, around).map(|()| None),
     };
     let _ = out.flush();
     done

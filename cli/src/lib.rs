@@ -45,3 +45,9 @@ impl Failure {
         Failure { message: message.to_string(), code: 2 }
     }
 }
+
+/// The whole command line, for help, completions and manual pages.
+pub fn command() -> clap::Command {
+    use clap::CommandFactory;
+    args::Cli::command().mut_subcommand("conntrack", conntrack::describe)
+}

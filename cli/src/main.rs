@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use uct::args::{Cli, Command};
 
 fn main() -> ExitCode {
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Command::Conntrack { words } => return uct::conntrack::run(words),
         Command::Completions { shell } => {
             let mut text = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "uct", &mut text);
+            clap_complete::generate(*shell, &mut uct::command(), "uct", &mut text);
             uct::stdio::print(&String::from_utf8_lossy(&text)).map(|()| ExitCode::SUCCESS)
         }
         Command::Man { directory } => uct::man::write(directory),

@@ -3,15 +3,12 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-
 use crate::Failure;
-use crate::args::Cli;
 
 /// Writes `uct.1`, `uct-replay.1`, … into a directory.
 pub fn write(directory: &Path) -> Result<ExitCode, Failure> {
     let fail = |e: std::io::Error| Failure::input(format!("{}: {e}", directory.display()));
     std::fs::create_dir_all(directory).map_err(fail)?;
-    clap_mangen::generate_to(Cli::command(), directory).map_err(fail)?;
+    clap_mangen::generate_to(crate::command(), directory).map_err(fail)?;
     Ok(ExitCode::SUCCESS)
 }

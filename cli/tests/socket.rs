@@ -300,6 +300,92 @@ fn the_articles_lines_work_as_they_stand() {
 }
 
 #[test]
+fn xml_is_well_formed() {
+    let has_xmllint = Command::new("xmllint").arg("--version").output().is_ok();
+    if !has_xmllint {
+        assert!(std::env::var("UCT_REQUIRE_KERNEL").as_deref() != Ok("1"), "xmllint is not installed");
+        eprintln!("skipped: xmllint is not installed");
+        return;
+    }
+    let daemon = Daemon::start(&["--sysctl", "nf_conntrack_acct=1", "--sysctl", "nf_conntrack_timestamp=1"]);
+    let mut follower = Command::new(env!("CARGO_BIN_EXE_uct"))
+        .args(["conntrack", "--socket"])
+        .arg(&daemon.socket)
+        .args(["-E", "-o", "xml,timestamp,ktimestamp"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It listens once it is told of something.
+    let mut events = BufReader::new(follower.stdout.take().unwrap());
+    let (mut head, begun) = (String::new(), Instant::now());
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| events.read_line(&mut head));
+        while !reader.is_finished() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "no event");
+            daemon.conntrack("-I -s 10.0.0.9 -d 10.0.0.2 -p udp --sport 1 --dport 2 -t 100 --helper <ftp>&");
+            daemon.conntrack("-D -s 10.0.0.9");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    for line in [
+        "-I -s 10.0.0.1 -d 10.0.0.2 -p icmp --icmp-type 8 --icmp-code 0 -t 100 -w 3",
+        "-I -s fd00::1 -d fd00::2 -p tcp --sport 1 --dport 2 -t 100 --state NONE --orig-zone 3",
+        "-I -s 10.0.0.1 -d 10.0.0.2 -p 99 -t 100 --helper <ftp>&",
+        "-D -p 99",
+    ] {
+        assert_eq!(daemon.conntrack(line).status.code(), Some(0), "{line}");
+    }
+    let listed = String::from_utf8(daemon.conntrack("-L -o xml,ktimestamp").stdout).unwrap();
+    Command::new("kill").args(["-INT", &follower.id().to_string()]).status().unwrap();
+    let mut rest = String::new();
+    events.read_to_string(&mut rest).unwrap();
+    assert_eq!(follower.wait().unwrap().code(), Some(0));
+    for text in [listed, head + &rest] {
+        let mut lint = Command::new("xmllint")
+            .args(["--noout", "-"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        lint.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let out = lint.wait_with_output().unwrap();
+        assert!(out.status.success(), "{}\n{text}", String::from_utf8_lossy(&out.stderr));
+    }
+}
+
+#[test]
+fn expectations_come_and_go() {
+    let daemon = Daemon::start(&[]);
+    let run = |line: &str| {
+        let out = daemon.conntrack(line);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (out.status.code(), text(out.stdout), text(out.stderr).split("): ").nth(1).unwrap_or("").trim().to_owned())
+    };
+    let master = "-s 10.0.0.1 -d 10.0.0.2 -p udp --sport 5000 --dport 69";
+    let wish = "--tuple-src 10.0.0.2 --tuple-dst 10.0.0.1 --mask-src 255.255.255.255 --mask-dst 255.255.255.255 -t 100 \
+                --tuple-port-src 0 --tuple-port-dst 600 --mask-port-src 0 --mask-port-dst 65535";
+    let create = format!("-I expect {master} {wish}");
+    assert_eq!(run(&create).2, "Operation failed: master conntrack not found");
+    run(&format!("-I {master} -t 100 --helper tftp"));
+    assert_eq!(run(&create), (Some(0), String::new(), String::new()));
+    assert_eq!(run(&create).2, "Operation failed: File exists");
+    let (_, listed, summary) = run("-L expect");
+    assert_eq!((listed.matches("class=0 helper=tftp\n").count(), &*summary), (1, "1 expectations have been shown."));
+    assert_eq!(run("-L expect -f ipv6").1, "");
+    // Any source port meets it.
+    assert_eq!(run("-G expect -s 10.0.0.2 -d 10.0.0.1 -p udp --sport 9 --dport 600").1, listed);
+    assert_eq!(run("-C expect").1, "1\n");
+    assert_eq!(run("-D expect -s 10.0.0.2 -d 10.0.0.1 -p udp --sport 9 --dport 600").0, Some(0));
+    assert_eq!(run("-D expect -s 10.0.0.2 -d 10.0.0.1 -p udp --sport 9 --dport 600").0, Some(1));
+    run(&create);
+    // With its master it goes.
+    run("-D -p udp");
+    assert_eq!(run("-L expect").2, "0 expectations have been shown.");
+    assert!(run("-S expect").1.ends_with("expect_new=0 expect_create=2 expect_delete=2 \n"));
+}
+
+#[test]
 fn called_by_the_name_conntrack() {
     let daemon = Daemon::start(&[]);
     let link = daemon.socket.with_extension("d");

@@ -13,6 +13,7 @@
 //!
 //! `docs/socket.md` describes what goes over the wire.
 
+pub mod expected;
 pub mod filter;
 pub mod flat;
 mod hub;
@@ -22,5 +23,6 @@ mod serve;
 mod server;
 mod session;
 mod translate;
+mod wish;
 
 pub use server::{Clock, Options, Others, RealClock, Server};

@@ -8,7 +8,7 @@ use uct_pipeline::control::message::Reply;
 
 use super::client::{Connection, entries};
 use super::format::{Format, LabelMap, Output, Seen};
-use super::options::Command;
+use super::options::{Command, Table};
 use super::parse::Parsed;
 use super::problem::{Problem, banner};
 use super::protocol::{Fields, Kind};
@@ -17,13 +17,14 @@ use super::values;
 mod create;
 mod delete;
 mod event;
+mod expectation;
 mod get;
 mod list;
 mod load;
 mod tables;
 mod update;
 
-pub(super) use load::{load, read};
+pub(super) use load::{Lines, load, read};
 
 /// What a command needs to run.
 pub(super) struct Shell<'a> {
@@ -37,17 +38,22 @@ pub(super) struct Shell<'a> {
 
 /// Does what was asked. Answers the summary line that belongs on stderr.
 pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<Option<String>, Problem> {
-    match parsed.command {
-        Command::List => list::run(parsed, shell).map(Some),
-        Command::Get => get::run(parsed, shell).map(Some),
-        Command::Delete => delete::run(parsed, shell).map(Some),
-        Command::Create | Command::Add => create::run(parsed, shell).map(Some),
-        Command::Update => update::run(parsed, shell).map(Some),
-        Command::Event => event::run(parsed, shell).map(Some),
-        Command::Flush => tables::flush(parsed, shell).map(Some),
-        Command::Count => tables::count(parsed, shell).map(|()| None),
-        Command::Stats => tables::stats(parsed, shell).map(|()| None),
-        Command::Version | Command::Help => Ok(None),
+    use Table::Expect;
+    match (parsed.command, parsed.table) {
+        (Command::List, Expect) => expectation::list(parsed, shell).map(Some),
+        (Command::Get, Expect) => expectation::get(parsed, shell),
+        (Command::Delete, Expect) => expectation::delete(parsed, shell).map(Some),
+        (Command::Create, Expect) => expectation::create(parsed, shell),
+        (Command::List, _) => list::run(parsed, shell).map(Some),
+        (Command::Get, _) => get::run(parsed, shell).map(Some),
+        (Command::Delete, _) => delete::run(parsed, shell).map(Some),
+        (Command::Create | Command::Add, _) => create::run(parsed, shell).map(Some),
+        (Command::Update, _) => update::run(parsed, shell).map(Some),
+        (Command::Event, _) => event::run(parsed, shell).map(Some),
+        (Command::Flush, _) => tables::flush(parsed, shell).map(Some),
+        (Command::Count, _) => tables::count(parsed, shell).map(|()| None),
+        (Command::Stats, _) => tables::stats(parsed, shell).map(|()| None),
+        (Command::Version | Command::Help, _) => Ok(None),
     }
 }
 

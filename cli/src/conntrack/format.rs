@@ -21,6 +21,7 @@ use jiff::tz::TimeZone;
 use uct_engine::{Entry, Event, EventKind, EventMask, Time};
 
 mod clock;
+mod expect;
 mod json;
 mod labels;
 mod line;

@@ -32,6 +32,26 @@ pub enum Command {
     Help,
 }
 
+impl Command {
+    /// What follows it, and what it does.
+    pub const fn describe(self) -> (&'static str, &'static str) {
+        match self {
+            Command::List => ("[TABLE]", "list a table"),
+            Command::Get => ("[TABLE]", "show one entry, by its tuple"),
+            Command::Delete => ("[TABLE]", "delete entries"),
+            Command::Create => ("[TABLE]", "enter an entry"),
+            Command::Add => ("", "enter an entry; one that exists is no error"),
+            Command::Update => ("", "change entries"),
+            Command::Event => ("[TABLE]", "tell what happens, until a signal"),
+            Command::Flush => ("[TABLE]", "delete all entries"),
+            Command::Count => ("[TABLE]", "count the entries"),
+            Command::Stats => ("[TABLE]", "show counters"),
+            Command::Version => ("", "print the version"),
+            Command::Help => ("", "print this help; with -p, a protocol's options too"),
+        }
+    }
+}
+
 /// What to do it to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Table {
@@ -156,6 +176,69 @@ const RULES: [Rule; 13] = {
         rule(C::Delete, T::Expect, "sdp", "rq"),
     ]
 };
+
+/// Where an option is listed in the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Of connections and expectations.
+    Common,
+    /// Of connections.
+    Connections,
+    /// Of expectations.
+    Expectations,
+    /// For updates.
+    Updates,
+    /// What `-o save,full` writes.
+    Full,
+}
+
+impl Opt {
+    /// Where it is listed, what follows it, and what it means.
+    pub const fn describe(self) -> (Group, &'static str, &'static str) {
+        use Group::{Common, Connections, Expectations, Full, Updates};
+        match self {
+            Opt::Src => (Common, "IP[/LEN]", "source of the original direction"),
+            Opt::Dst => (Common, "IP[/LEN]", "destination of the original direction"),
+            Opt::ReplySrc => (Common, "IP", "source of the reply direction"),
+            Opt::ReplyDst => (Common, "IP", "destination of the reply direction"),
+            Opt::Protocol => (Common, "PROTOCOL", "protocol, by name or number; its own options may follow"),
+            Opt::Family => (Common, "FAMILY", "ipv4 or ipv6"),
+            Opt::Timeout => (Common, "SECONDS", "timeout"),
+            Opt::Status => {
+                (Common, "STATUS,...", "ASSURED, SEEN_REPLY, FIXED_TIMEOUT, EXPECTED, UNSET, UNREPLIED, !ASSURED, ...")
+            }
+            Opt::Zone => (Common, "ZONE", "zone"),
+            Opt::OrigZone => (Common, "ZONE", "zone of the original direction alone"),
+            Opt::ReplyZone => (Common, "ZONE", "zone of the reply direction alone"),
+            Opt::BufferSize => (Common, "BYTES", "taken for scripts' sake; events wait at the router"),
+            Opt::MaskSrc => (Common, "IP", "mask of the source"),
+            Opt::MaskDst => (Common, "IP", "mask of the destination"),
+            Opt::SrcNat => (Connections, "[IP[:PORT]]", "the source is translated, to this"),
+            Opt::DstNat => (Connections, "[IP[:PORT]]", "the destination is translated, to this"),
+            Opt::AnyNat => (Connections, "[IP[:PORT]]", "either is translated, to this"),
+            Opt::NatRange => (Connections, "RANGE", "ignored"),
+            Opt::Mark => (Connections, "MARK[/MASK]", "mark"),
+            Opt::Secmark => (Connections, "SECMARK", "security mark; there are none"),
+            Opt::EventMask => (Connections, "KIND,...", "events: ALL, NEW, UPDATES, DESTROY"),
+            Opt::Zero => (Connections, "", "set counters to zero while listing"),
+            Opt::Id => (Connections, "ID", "number of the entry"),
+            Opt::Output => (
+                Connections,
+                "FORMAT,...",
+                "xml, extended, timestamp, id, ktimestamp, labels, userspace, save, json; save,full loses nothing",
+            ),
+            Opt::Label => (Connections, "LABEL,...", "labels that are set"),
+            Opt::TupleSrc => (Expectations, "IP", "source that is expected"),
+            Opt::TupleDst => (Expectations, "IP", "destination that is expected"),
+            Opt::LabelAdd => (Updates, "LABEL,...", "set labels"),
+            Opt::LabelDel => (Updates, "[LABEL,...]", "clear labels, or all of them"),
+            Opt::Helper => (Full, "NAME", "helper"),
+            Opt::Counters => (Full, "P:B:P:B", "packets and bytes, original and reply"),
+            Opt::LabelBits => (Full, "HEX", "labels as a bit mask"),
+            Opt::Start => (Full, "NANOSECONDS", "when it began, since 1970"),
+        }
+    }
+}
 
 /// The options that were given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

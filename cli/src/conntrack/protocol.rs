@@ -232,6 +232,7 @@ impl Kind {
                 _ => Want::Not,
             },
             Field::OrigSrc | Field::OrigDst if expect => Want::Must,
+            Field::ReplySrc | Field::ReplyDst if expect && command == C::Create => Want::Not,
             Field::OrigSrc | Field::OrigDst | Field::ReplySrc | Field::ReplyDst => Want::May,
             Field::State => match command {
                 C::Create | C::Add if !expect => Want::Must,
@@ -244,7 +245,7 @@ impl Kind {
                 _ => Want::Not,
             },
             Field::Type | Field::Code => match command {
-                C::Create | C::Add | C::Get => Want::Must,
+                C::Create | C::Add | C::Get if !expect => Want::Must,
                 _ => Want::May,
             },
             Field::Id => Want::May,

@@ -39,7 +39,8 @@ impl Case<'_> {
 
 type Known = (&'static str, fn(&Case<'_>) -> bool);
 
-const KNOWN: [Known; 14] = [
+const KNOWN: [Known; 15] = [
+    ("reply ports of expectations", |c| c.has("expect") && c.real_says("--reply-port-")),
     ("states of SCTP in XML", |c| c.has("xml") && c.has("-o")),
     ("update without an address", |c| c.has("-U") && c.real_says("Operation not supported")),
     ("mark and status", |c| c.has("-m") && c.has("-u")),

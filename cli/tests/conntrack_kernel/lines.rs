@@ -156,7 +156,17 @@ const PROTOCOL_OPTIONS: [&str; 34] = [
 ];
 
 /// Shapes of whole lines that no combination gives.
-const WHOLE: [&str; 48] = [
+const WHOLE: [&str; 56] = [
+    "-I expect -s 9.9.9.9 -d 1.1.1.1 -p udp --sport 1 --dport 2 --tuple-src 4.4.4.4 --tuple-dst 5.5.5.5 --mask-src 255.255.255.0 \
+     --mask-dst 255.255.255.255 -t 100 --tuple-port-src 10 --tuple-port-dst 11 --mask-port-src 10 --mask-port-dst 300",
+    "-I expect -s 9.9.9.9 -d 1.1.1.1 -p udp --sport 1 --dport 2 --tuple-src 4.4.4.4 --tuple-dst 5.5.5.5 --mask-src 255.255.255.0 \
+     --mask-dst 255.255.255.255 -t 100",
+    "-I expect -s 9.9.9.9 -d 1.1.1.1 -p udp --sport 1 --dport 2 --tuple-src 4.4.4.4 --tuple-dst 5.5.5.5 -t 100",
+    "-I expect -s 9.9.9.9 -d 1.1.1.1 -p udp --sport 1 --dport 2 --reply-port-src 1",
+    "-D expect -s 1.1.1.1 -d 2.2.2.2 -p udp --sport 1 --dport 2 --reply-port-src 1 --reply-port-dst 2",
+    "-G expect -s 1.1.1.1 -d 2.2.2.2 -p udp --sport 1 --dport 2 --reply-port-src 1 --reply-port-dst 2",
+    "-D expect -s 1.1.1.1 -d 2.2.2.2 -p 99",
+    "-E expect -o timestamp",
     "-I -s 10.1.0.1 -d 10.9.0.1 -r 10.9.0.1 -n 5.5.5.5 -p udp --sport 1 --dport 2 --reply-port-src 2 --reply-port-dst 9 -t 50",
     "-I -s 10.1.0.1 -d 10.9.0.1 -g 6.6.6.6 -q 10.1.0.1 -p udp --sport 1 --dport 2 --reply-port-src 7 --reply-port-dst 1 -t 50",
     "-L -p sctp --state ESTABLISHED",

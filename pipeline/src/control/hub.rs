@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use uct_engine::expect::ExpectEvent;
 use uct_engine::{Engine, Event, EventKind, Listening};
 
 use super::filter::Matcher;
@@ -20,10 +21,18 @@ const QUEUE: usize = 65_536;
 const ROUND: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_secs(1);
 
+/// What somebody wants to hear of.
+#[derive(Clone, Debug)]
+pub(super) enum Interest {
+    Connections(Box<Matcher>, Vec<EventKind>),
+    Expectations,
+}
+
 /// What a subscriber is told.
 #[derive(Clone, Debug)]
 pub(super) enum Item {
     Event(Arc<Event>),
+    Expectation(Arc<ExpectEvent>),
     /// Events from this number to that were lost.
     Gap(u64, u64),
 }
@@ -31,8 +40,7 @@ pub(super) enum Item {
 /// Somebody who listens.
 #[derive(Debug)]
 pub(super) struct Subscription {
-    matcher: Matcher,
-    kinds: Vec<EventKind>,
+    interest: Interest,
     queue: Mutex<VecDeque<Item>>,
     filled: Condvar,
     closed: AtomicBool,
@@ -40,16 +48,26 @@ pub(super) struct Subscription {
 
 impl Subscription {
     fn offer(&self, event: &Arc<Event>) {
-        if !self.kinds.contains(&event.kind) || !self.matcher.matches(&event.entry) {
-            return;
+        if let Interest::Connections(matcher, kinds) = &self.interest
+            && kinds.contains(&event.kind)
+            && matcher.matches(&event.entry)
+        {
+            self.enqueue(event.seq, Item::Event(Arc::clone(event)));
         }
+    }
+
+    fn enqueue(&self, seq: u64, item: Item) {
         let mut queue = self.queue.lock();
         if queue.len() < QUEUE {
-            queue.push_back(Item::Event(Arc::clone(event)));
+            queue.push_back(item);
             self.filled.notify_one();
         } else {
-            lose(&mut queue, event.seq, event.seq);
+            lose(&mut queue, seq, seq);
         }
+    }
+
+    fn is_about_expectations(&self) -> bool {
+        matches!(self.interest, Interest::Expectations)
     }
 
     /// Takes what waits; waits for something if nothing does. Empty when it is over.
@@ -89,6 +107,8 @@ struct State {
     subscriptions: Vec<Arc<Subscription>>,
     /// The number of the last event that was told.
     last: u64,
+    /// The same of expectations.
+    last_expectation: u64,
     /// There may be something to take.
     poked: Poked,
 }
@@ -106,10 +126,9 @@ impl Hub {
     }
 
     /// Listens from now on. Answers also the number of the last event before.
-    pub(super) fn subscribe(&self, matcher: Matcher, kinds: Vec<EventKind>) -> (Arc<Subscription>, u64) {
+    pub(super) fn subscribe(&self, interest: Interest) -> (Arc<Subscription>, u64) {
         let subscription = Arc::new(Subscription {
-            matcher,
-            kinds,
+            interest,
             queue: Mutex::default(),
             filled: Condvar::new(),
             closed: AtomicBool::new(false),
@@ -121,7 +140,8 @@ impl Hub {
         self.engine.listen(Listening::Yes);
         state.poked = Poked::Yes;
         self.wake.notify_all();
-        (subscription, state.last)
+        let last = if subscription.is_about_expectations() { state.last_expectation } else { state.last };
+        (subscription, last)
     }
 
     pub(super) fn unsubscribe(&self, subscription: &Arc<Subscription>) {
@@ -165,7 +185,7 @@ impl Hub {
             let event = Arc::new(event);
             let lost = state.last + 1..event.seq;
             if state.last != 0 && !lost.is_empty() {
-                for s in &state.subscriptions {
+                for s in state.subscriptions.iter().filter(|s| !s.is_about_expectations()) {
                     lose(&mut s.queue.lock(), lost.start, lost.end - 1);
                 }
             }
@@ -174,12 +194,20 @@ impl Hub {
                 s.offer(&event);
             }
         }
+        let mut events = Vec::new();
+        self.engine.take_expect_events(&mut events);
+        for event in events {
+            let event = Arc::new(event);
+            state.last_expectation = event.seq;
+            for s in state.subscriptions.iter().filter(|s| s.is_about_expectations()) {
+                s.enqueue(event.seq, Item::Expectation(Arc::clone(&event)));
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::filter::Filter;
     use super::*;
 
     #[test]
@@ -193,7 +221,7 @@ mod tests {
     #[test]
     fn closing_wakes_the_reader() {
         let hub = Hub::new(Arc::new(Engine::new(1)));
-        let (s, last) = hub.subscribe(Filter::default().matcher().unwrap(), vec![EventKind::New]);
+        let (s, last) = hub.subscribe(Interest::Expectations);
         assert_eq!(last, 0);
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {

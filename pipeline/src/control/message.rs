@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::expected::FlatExpectation;
 use super::filter::{Filter, NatTo};
 use super::flat::Flat;
 
@@ -55,6 +56,12 @@ message! {
         delete: Delete,
         /// Delete all.
         flush: Flush,
+        /// Expect a connection.
+        create_expectation: CreateExpectation,
+        /// One expectation, by a tuple that would meet it.
+        get_expectation: WhichExpectation,
+        /// Expect it no longer.
+        delete_expectation: WhichExpectation,
         /// How many are there?
         count: Which,
         /// Counters.
@@ -216,8 +223,42 @@ message! {
 }
 
 message! {
+    /// Expects a connection that another one announced.
+    CreateExpectation {
+        /// The protocol's number, of both.
+        protocol: u8,
+        /// A tuple of the connection that announces it.
+        master: Side,
+        /// The tuple of the first packet.
+        tuple: Side,
+        /// How much of its source must be met: `src` and `sport`; all, if absent.
+        mask: Side,
+        /// Seconds.
+        timeout: u32,
+        /// The class.
+        class: u32,
+        /// The helper that the expected connection gets.
+        helper: Text,
+        /// It stays when it is met.
+        permanent: bool,
+    }
+}
+
+message! {
+    /// Names an expectation.
+    WhichExpectation {
+        /// The protocol's number.
+        protocol: u8,
+        /// A tuple that would meet it.
+        tuple: Side,
+    }
+}
+
+message! {
     /// Subscribes to events.
     Events {
+        /// Of this table: `conntrack` or `expect`.
+        table: Text,
         /// Of which connections.
         filter: Filter,
         /// NEW, UPDATE, DESTROY; all, if absent.
@@ -244,6 +285,8 @@ message! {
         hello: Hello,
         /// A piece of a listing, or what was changed or deleted.
         entries: Vec<Flat>,
+        /// A piece of a listing of expectations.
+        expectations: Vec<FlatExpectation>,
         /// The server's clock, nanoseconds since 1970.
         now_ns: u64,
         /// Events from this number on will be told.
@@ -292,6 +335,8 @@ message! {
         mask: Vec<Text>,
         /// The connection as it was then.
         entry: Flat,
+        /// Or the expectation.
+        expectation: FlatExpectation,
         /// The client that caused it.
         portid: u32,
         /// The client's program.

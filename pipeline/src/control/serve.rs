@@ -6,29 +6,30 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use uct_engine::client::{self, Change, Known, NewConn, Refusal};
-use uct_engine::sctp::SctpState;
-use uct_engine::tcp::TcpState;
+use uct_engine::client::{Change, Known, Refusal};
+use uct_engine::expect::{ExpectEvent, ExpectEventKind};
 use uct_engine::{
-    Client, Conn, Counters, Direction, Entry, Event, EventKind, Family, L4, ProtoInfo, Protocol, Status, Sysctl, Time,
-    Tuple, Zone, ZoneScope,
+    Client, Conn, Engine, Entry, Event, EventKind, Family, ProtoInfo, Protocol, Settings, Status, Sysctl, Time, Zone,
 };
 
-use super::filter::{Matcher, NatTo, bits_of};
+use super::expected::FlatExpectation;
+use super::filter::{Filter, bits_of};
 use super::flat::{self, Flat};
+use super::hub::Interest;
 use super::message::{
-    Create, Delete, Events, Fault, Flush, Get, Hello, LONGEST_BATCH, List, Reply, Request, Side, Sysctls, Told, Update,
+    Create, Delete, Events, Fault, Flush, Get, Hello, LONGEST_BATCH, List, Reply, Request, Sysctls, Told, Update,
     VERSION, Which,
 };
 use super::server::Shared;
 use super::session::{Access, Out, Peer};
 use super::translate::translate;
+use super::wish::{asked_original, is_known_already, known, new_conn, tuple};
 
 /// A piece of a listing is sent when it has grown this large.
 const PIECE: usize = 48 * 1024;
 
 /// `Ok`: how many connections it was about.
-type Answer = Result<u64, Fault>;
+pub(super) type Answer = Result<u64, Fault>;
 
 pub(super) fn fault(code: &'static str, text: impl Into<Cow<'static, str>>) -> Fault {
     Fault { code: Some(code.into()), text: Some(text.into()), index: None }
@@ -49,12 +50,17 @@ impl From<Refusal> for Fault {
     }
 }
 
-fn invalid(text: impl Into<Cow<'static, str>>) -> Fault {
+pub(super) fn invalid(text: impl Into<Cow<'static, str>>) -> Fault {
     fault("invalid", text)
 }
 
 /// What a subscription asks for.
-pub(super) fn subscription(events: &Events) -> Result<(Matcher, Vec<EventKind>), Fault> {
+pub(super) fn subscription(events: &Events) -> Result<Interest, Fault> {
+    match events.table.as_deref().unwrap_or("conntrack") {
+        "conntrack" => {}
+        "expect" => return Ok(Interest::Expectations),
+        other => return Err(invalid(format!("table '{other}' has no events"))),
+    }
     let matcher = events.filter.clone().unwrap_or_default().matcher().map_err(invalid)?;
     const ALL: [EventKind; 3] = [EventKind::New, EventKind::Update, EventKind::Destroy];
     let kinds = match &events.kinds {
@@ -65,7 +71,25 @@ pub(super) fn subscription(events: &Events) -> Result<(Matcher, Vec<EventKind>),
             .collect::<Option<_>>()
             .ok_or_else(|| invalid("an event kind is none of NEW, UPDATE, DESTROY"))?,
     };
-    Ok((matcher, kinds))
+    Ok(Interest::Connections(Box::new(matcher), kinds))
+}
+
+impl From<&ExpectEvent> for Told {
+    fn from(event: &ExpectEvent) -> Told {
+        let kind = match event.kind {
+            ExpectEventKind::New => "NEW",
+            ExpectEventKind::Destroy => "DESTROY",
+        };
+        Told {
+            seq: Some(event.seq),
+            at_ns: Some(event.at.as_nanos()),
+            kind: Some(kind.into()),
+            expectation: Some(FlatExpectation::from(&event.entry)),
+            portid: event.by.as_ref().map(|b| b.portid),
+            progname: event.by.as_ref().and_then(|b| b.progname.clone()).map(Cow::Owned),
+            ..Told::default()
+        }
+    }
 }
 
 impl From<&Event> for Told {
@@ -76,6 +100,7 @@ impl From<&Event> for Told {
             kind: Some(event.kind.name().into()),
             mask: Some(event.mask.iter_names().map(|(name, _)| name.into()).collect()),
             entry: Some(Flat::from(&event.entry)),
+            expectation: None,
             portid: event.by.as_ref().map(|b| b.portid),
             progname: event.by.as_ref().and_then(|b| b.progname.clone()).map(Cow::Owned),
         }
@@ -137,6 +162,8 @@ impl<'a> Work<'a> {
             || request.update.is_some()
             || request.delete.is_some()
             || request.flush.is_some()
+            || request.create_expectation.is_some()
+            || request.delete_expectation.is_some()
             || request.list.as_ref().is_some_and(|l| l.zero == Some(true))
             || request.sysctl.as_ref().is_some_and(|s| s.set.is_some());
         if changes && self.peer.access != Access::Full {
@@ -150,11 +177,31 @@ impl<'a> Work<'a> {
             Request { update: Some(update), .. } => self.update(update),
             Request { delete: Some(delete), .. } => self.delete(delete),
             Request { flush: Some(flush), .. } => Ok(self.flush(&flush)),
+            Request { create_expectation: Some(create), .. } => Ok(self.create_expectation(&create)),
+            Request { get_expectation: Some(which), .. } => self.get_expectation(&which),
+            Request { delete_expectation: Some(which), .. } => Ok(self.delete_expectation(&which)),
             Request { count: Some(which), .. } => Ok(self.count(&which)),
             Request { stats: Some(which), .. } => self.stats(&which),
             Request { sysctl: Some(sysctls), .. } => self.sysctl(&sysctls),
             _ => Ok(Err(fault("malformed", "a request names one operation"))),
         }
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.now
+    }
+
+    pub(super) fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
+    }
+
+    /// Sends a reply to this request.
+    pub(super) fn reply(&self, reply: Reply) -> io::Result<()> {
+        self.out.reply(&Reply { id: self.id, ..reply })
     }
 
     fn hello(&self) -> io::Result<Answer> {
@@ -172,7 +219,7 @@ impl<'a> Work<'a> {
     /// Calls for every connection that is meant, a shard at a time, no lock held.
     fn each(
         &mut self,
-        filter: Option<super::filter::Filter>,
+        filter: Option<Filter>,
         mut act: impl FnMut(&mut Self, &Arc<Conn>, Entry) -> io::Result<Answer>,
     ) -> io::Result<Answer> {
         let matcher = match filter.unwrap_or_default().matcher() {
@@ -199,8 +246,9 @@ impl<'a> Work<'a> {
     fn list(&mut self, list: List) -> io::Result<Answer> {
         match list.table.as_deref().unwrap_or("conntrack") {
             "conntrack" => {}
-            // Nothing is kept of those that are gone, or not there yet; and of expectations there are none.
-            "expect" | "dying" | "unconfirmed" => return Ok(Ok(0)),
+            "expect" => return self.list_expectations(list.filter.and_then(|f| f.family)),
+            // Nothing is kept of those that are gone, or not there yet.
+            "dying" | "unconfirmed" => return Ok(Ok(0)),
             other => return Ok(Err(invalid(format!("there is no table '{other}'")))),
         }
         let zero = list.zero == Some(true);
@@ -341,7 +389,7 @@ impl<'a> Work<'a> {
         };
         match flush.table.as_deref().unwrap_or("conntrack") {
             "conntrack" => Ok(self.shared.engine.flush(family, self.now, Some(&self.client)) as u64),
-            "expect" => Ok(0),
+            "expect" => Ok(self.shared.engine.flush_expectations(self.now, Some(&self.client)) as u64),
             other => Err(invalid(format!("table '{other}' cannot be emptied"))),
         }
     }
@@ -349,7 +397,7 @@ impl<'a> Work<'a> {
     fn count(&self, which: &Which) -> Answer {
         match which.table.as_deref().unwrap_or("conntrack") {
             "conntrack" => Ok(self.shared.engine.count() as u64),
-            "expect" => Ok(0),
+            "expect" => Ok(self.shared.engine.expectation_count() as u64),
             other => Err(invalid(format!("table '{other}' is not counted"))),
         }
     }
@@ -357,7 +405,7 @@ impl<'a> Work<'a> {
     fn stats(&self, which: &Which) -> io::Result<Answer> {
         let named: BTreeMap<Cow<'static, str>, u64> = match which.table.as_deref().unwrap_or("conntrack") {
             "conntrack" => self.shared.engine.stats().named().map(|(name, n)| (name.into(), n)).collect(),
-            "expect" => ["expect_new", "expect_create", "expect_delete"].map(|name| (name.into(), 0)).into(),
+            "expect" => self.shared.engine.expect_stats().map(|(name, n)| (name.into(), n)).into(),
             other => return Ok(Err(invalid(format!("table '{other}' has no counters")))),
         };
         self.out.reply(&Reply { id: self.id, stats: Some(vec![named]), ..Reply::default() })?;
@@ -367,7 +415,7 @@ impl<'a> Work<'a> {
     fn sysctl(&self, sysctls: &Sysctls) -> io::Result<Answer> {
         let settings = self.shared.engine.settings();
         let set = sysctls.set.iter().flatten();
-        let probe = uct_engine::Settings::default();
+        let probe = Settings::default();
         // All or nothing: what cannot be set is found on a copy.
         let checked: Result<Vec<_>, _> =
             set.map(|(name, value)| Ok((probe.set_by_name(name, &value.to_string())?, *value))).collect();
@@ -422,112 +470,4 @@ impl<'a> Work<'a> {
         self.piece.clear();
         Ok(())
     }
-}
-
-/// Whether a connection is in that state already.
-fn is_known_already(known: Known, proto: &ProtoInfo) -> bool {
-    match (known, *proto) {
-        (Known::Nothing, _) => true,
-        (Known::Tcp(wanted), ProtoInfo::Tcp { state, .. }) => wanted == state,
-        (Known::Sctp { state: wanted, vtags: tags }, ProtoInfo::Sctp { state, vtags }) => {
-            (wanted, tags) == (state, vtags)
-        }
-        _ => false,
-    }
-}
-
-/// The state that a client names.
-fn known(protocol: Protocol, state: Option<&str>, vtags: [Option<u32>; 2]) -> Result<Known, Fault> {
-    match (protocol, state) {
-        (Protocol::SCTP, Some(name)) => match SctpState::by_name(name) {
-            Some(state) => Ok(Known::Sctp { state, vtags: vtags.map(Option::unwrap_or_default) }),
-            None => Err(invalid(format!("unknown SCTP state '{name}'"))),
-        },
-        (Protocol::TCP, Some(name)) => match TcpState::by_name(name) {
-            Some(state) => Ok(Known::Tcp(state)),
-            None => Err(invalid(format!("unknown TCP state '{name}'"))),
-        },
-        _ => Ok(Known::Nothing),
-    }
-}
-
-/// A tuple as a client gives it; what ICMP's answer carries follows from the question.
-fn tuple(protocol: Protocol, side: &Side, inverse: Option<&Tuple>) -> Result<Tuple, Fault> {
-    let incomplete = || invalid("a tuple is not complete");
-    let (src, dst) = side.src.zip(side.dst).ok_or_else(incomplete)?;
-    let ends = side.sport.zip(side.dport).ok_or_else(incomplete);
-    let l4 = match protocol {
-        p if p.has_ports() => {
-            let (src, dst) = ends?;
-            L4::Ports { src, dst }
-        }
-        Protocol::GRE => {
-            let (src, dst) = ends?;
-            L4::Keys { src, dst }
-        }
-        Protocol::ICMP | Protocol::ICMPV6 => match (side.icmp_type, side.icmp_code, inverse) {
-            (Some(kind), Some(code), _) => L4::Icmp { kind, code, id: side.icmp_id.unwrap_or(0) },
-            (_, _, Some(inverse)) => inverse.inverse().ok_or_else(|| Fault::from(Refusal::Invalid))?.l4,
-            _ => return Err(incomplete()),
-        },
-        _ => L4::None,
-    };
-    Ok(Tuple { src, dst, protocol, l4 })
-}
-
-/// The original tuple and zone of a wish, if they can be told.
-fn asked_original(create: &Create) -> Option<(Tuple, Zone)> {
-    let side = create.original.as_ref()?;
-    Some((tuple(Protocol(create.protocol?), side, None).ok()?, zone(create).ok()?))
-}
-
-fn zone(create: &Create) -> Result<Zone, Fault> {
-    Ok(match (create.zone, create.orig_zone, create.reply_zone) {
-        (None, None, None) => Zone::DEFAULT,
-        (Some(id), None, None) => Zone { id, scope: ZoneScope::Both },
-        // Zone 0 of one direction is zone 0.
-        (None, Some(0), None) | (None, None, Some(0)) => Zone::DEFAULT,
-        (None, Some(id), None) => Zone { id, scope: ZoneScope::Original },
-        (None, None, Some(id)) => Zone { id, scope: ZoneScope::Reply },
-        _ => return Err(Refusal::Invalid.into()),
-    })
-}
-
-fn new_conn(create: Create) -> Result<NewConn, Fault> {
-    let protocol = Protocol(create.protocol.ok_or_else(|| invalid("a protocol is needed"))?);
-    let (original, reply) = match (&create.original, &create.reply) {
-        (Some(original), Some(reply)) => {
-            let original = tuple(protocol, original, None)?;
-            let mut reply = reply.clone();
-            if create.src_nat.is_some() || create.dst_nat.is_some() {
-                // The end that is translated need not be said twice.
-                let to = |nat: Option<NatTo>| nat.and_then(|n| n.addr);
-                reply.src = reply.src.or(to(create.dst_nat)).or(Some(original.dst));
-                reply.dst = reply.dst.or(to(create.src_nat)).or(Some(original.src));
-            }
-            (original, tuple(protocol, &reply, Some(&original))?)
-        }
-        (Some(side), None) | (None, Some(side)) => {
-            let dir = if create.original.is_some() { Direction::Original } else { Direction::Reply };
-            client::complete(tuple(protocol, side, None)?, dir).ok_or(Refusal::Invalid)?
-        }
-        (None, None) => return Err(invalid("a tuple is needed")),
-    };
-    let zone = zone(&create)?;
-    let counters = create
-        .counters
-        .map(|[op, ob, rp, rb]| [Counters { packets: op, bytes: ob }, Counters { packets: rp, bytes: rb }]);
-    Ok(NewConn {
-        original,
-        reply,
-        zone,
-        status: flat::status(create.status.as_deref().unwrap_or_default()).map_err(|e| invalid(e.to_string()))?,
-        timeout: Duration::from_secs(create.timeout.ok_or_else(|| invalid("a timeout is needed"))?.into()),
-        mark: create.mark.unwrap_or(0),
-        labels: create.label_bits.as_deref().map(bits_of).transpose().map_err(invalid)?,
-        helper: create.helper.as_deref().map(Into::into),
-        known: known(protocol, create.state.as_deref(), [create.orig_vtag, create.reply_vtag])?,
-        counters,
-        start: create.start_ns.map(Time::from_nanos),
-    })
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use uct_engine::Client;
 
-use super::hub::{Item, Subscription};
+use super::hub::{Interest, Item, Subscription};
 use super::line::{Line, Lines};
 use super::message::{Done, Fault, Gap, LONGEST_REQUEST, Reply, Request, Told};
 use super::serve::{self, Work};
@@ -150,7 +150,7 @@ impl Session<'_> {
         let mut work = Work::new(self.shared, &self.out, self.peer, client, id);
         let result = match request.events {
             Some(events) if self.subscriptions.len() < SUBSCRIPTIONS => match serve::subscription(&events) {
-                Ok((matcher, kinds)) => return self.subscribe(id, matcher, kinds),
+                Ok(interest) => return self.subscribe(id, interest),
                 Err(fault) => Err(fault),
             },
             Some(_) => Err(serve::fault("invalid", "too many subscriptions")),
@@ -172,13 +172,8 @@ impl Session<'_> {
         }))
     }
 
-    fn subscribe(
-        &mut self,
-        id: Option<u64>,
-        matcher: super::filter::Matcher,
-        kinds: Vec<uct_engine::EventKind>,
-    ) -> io::Result<()> {
-        let (subscription, last) = self.shared.hub.subscribe(matcher, kinds);
+    fn subscribe(&mut self, id: Option<u64>, interest: Interest) -> io::Result<()> {
+        let (subscription, last) = self.shared.hub.subscribe(interest);
         self.subscriptions.push(Arc::clone(&subscription));
         self.out.reply(&Reply { id, listening: Some(last + 1), ..Reply::default() })?;
         let out = Arc::clone(&self.out);
@@ -210,6 +205,7 @@ fn tell(out: &Out, id: Option<u64>, subscription: &Subscription) {
             for item in piece {
                 let reply = match item {
                     Item::Event(event) => Reply { id, event: Some(Told::from(&**event)), ..Reply::default() },
+                    Item::Expectation(event) => Reply { id, event: Some(Told::from(&**event)), ..Reply::default() },
                     Item::Gap(from, to) => {
                         Reply { id, gap: Some(Gap { from: Some(*from), to: Some(*to) }), ..Reply::default() }
                     }

@@ -6,7 +6,7 @@ use uct_engine::Status;
 use uct_pipeline::control::message::{Create, Request, Side};
 
 use super::{Shell, bit_list, canonical_state, is_icmp, nat_to, summary};
-use crate::conntrack::options::{Command, Table};
+use crate::conntrack::options::Command;
 use crate::conntrack::parse::{Pair, Parsed};
 use crate::conntrack::problem::Problem;
 use crate::conntrack::protocol::Kind;
@@ -74,9 +74,6 @@ pub(super) fn status_names(status: Status) -> Vec<Cow<'static, str>> {
 }
 
 pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Problem> {
-    if parsed.table == Table::Expect {
-        return Err(Problem::failed("function not implemented"));
-    }
     let count = shell.connection.simply(request(parsed)).map_err(|e| match (parsed.command, e.code()) {
         // The real tool has words for this error of -I, and none for -A.
         (Command::Add, "invalid") => Problem::failed("Invalid argument"),

@@ -4,7 +4,6 @@ use uct_pipeline::control::message::{Delete, Request};
 
 use super::{Frame, Printer, Shell, filter, nothing, summary};
 use crate::conntrack::format::Seen;
-use crate::conntrack::options::Table;
 use crate::conntrack::parse::Parsed;
 use crate::conntrack::problem::Problem;
 
@@ -13,9 +12,6 @@ pub(super) fn request(parsed: &Parsed) -> Request {
 }
 
 pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Problem> {
-    if parsed.table == Table::Expect {
-        return Err(Problem::failed("such conntrack doesn't exist"));
-    }
     let mut printer = Printer::new(parsed.output, shell.labels, Seen::Deleted, Frame::None);
     let out = &mut *shell.out;
     let done = shell.connection.ask(request(parsed), |reply| printer.print(reply, out));

@@ -10,7 +10,7 @@ use signal_hook::iterator::Signals;
 use uct_engine::{Client, Entry, Event, EventKind, EventMask, Time};
 use uct_pipeline::control::message::{Events, Request, Told};
 
-use super::{Shell, filter, write_out};
+use super::{Shell, expectation, filter, write_out};
 use crate::conntrack::format::Format;
 use crate::conntrack::options::Table;
 use crate::conntrack::parse::Parsed;
@@ -22,7 +22,9 @@ pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Prob
     }
     let stopped = stop_on_signal(shell)?;
     let kinds = (!parsed.events.is_empty()).then(|| parsed.events.iter().map(|k| Cow::Borrowed(k.name())).collect());
-    let events = Events { filter: Some(filter(parsed)), kinds };
+    let expectations = parsed.table == Table::Expect;
+    let filter = (!expectations).then(|| filter(parsed));
+    let events = Events { table: Some(Cow::Borrowed(parsed.table.name())), filter, kinds };
     let request = Request { id: Some(1), events: Some(events), ..Request::default() };
     shell.connection.send(&request).map_err(|e| e.problem())?;
 
@@ -41,7 +43,14 @@ pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Prob
             let (from, to) = (gap.from.unwrap_or(0), gap.to.unwrap_or(0));
             eprintln!("WARNING: events {from} to {to} were lost: they came faster than they were read.");
         }
-        if let Some(event) = reply.event.and_then(event) {
+        let told = reply.event.unwrap_or_default();
+        if let Some(event) = expectation::event(&told) {
+            if shown == 0 {
+                format.open_expectations(&mut text);
+            }
+            shown += 1;
+            format.expectation_event(&event, &mut text);
+        } else if let Some(event) = event(told) {
             if shown == 0 {
                 format.open(&mut text);
             }
@@ -56,11 +65,13 @@ pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Prob
             }
         }
     };
-    if shown > 0 {
-        format.close(&mut text);
+    match (shown, expectations) {
+        (0, _) => {}
+        (_, true) => format.close_expectations(&mut text),
+        (_, false) => format.close(&mut text),
     }
     let _ = write_out(shell.out, &text).and_then(|()| shell.out.flush());
-    let what = if parsed.table == Table::Expect { "expectation" } else { "flow" };
+    let what = if expectations { "expectation" } else { "flow" };
     let summary = format!("{}: {shown} {what} events have been shown.", banner());
     if stopped.load(Ordering::Acquire) {
         return Ok(summary);

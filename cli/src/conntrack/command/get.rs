@@ -4,14 +4,10 @@ use uct_pipeline::control::message::{Get, Request};
 
 use super::{Frame, Printer, Shell, filter, nothing, summary};
 use crate::conntrack::format::Seen;
-use crate::conntrack::options::Table;
 use crate::conntrack::parse::Parsed;
 use crate::conntrack::problem::Problem;
 
 pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Problem> {
-    if parsed.table == Table::Expect {
-        return Err(Problem::failed("such conntrack doesn't exist"));
-    }
     let get = Get {
         protocol: parsed.protocol.map(|p| p.0),
         original: super::create::side(parsed, parsed.original, parsed.fields.original),

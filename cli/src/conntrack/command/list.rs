@@ -6,9 +6,9 @@ use uct_pipeline::control::message::{List, Request};
 
 use super::{Frame, Printer, Shell, filter, summary};
 use crate::conntrack::format::Seen;
-use crate::conntrack::options::{Opt, Table};
+use crate::conntrack::options::Opt;
 use crate::conntrack::parse::Parsed;
-use crate::conntrack::problem::{Problem, banner};
+use crate::conntrack::problem::Problem;
 
 pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Problem> {
     let list = List {
@@ -22,8 +22,5 @@ pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Prob
     let done = shell.connection.ask(request, |reply| printer.print(reply, out));
     let count = printer.finish(shell.out);
     done.map_err(|e| e.problem())?;
-    Ok(match parsed.table {
-        Table::Expect => format!("{}: {count} expectations have been shown.", banner()),
-        _ => summary(count, "shown"),
-    })
+    Ok(summary(count, "shown"))
 }

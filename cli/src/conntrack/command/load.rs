@@ -18,16 +18,29 @@ use crate::conntrack::problem::Problem;
 /// Lines in one message.
 const BATCH: usize = 256;
 
-/// Reads the file: every line is a command line, all are right.
-pub(in crate::conntrack) fn read(path: &str, around: &mut Surroundings<'_>) -> Result<Vec<Parsed>, Problem> {
+/// A file whose every line is right.
+#[derive(Debug)]
+pub(in crate::conntrack) struct Lines {
+    text: String,
+}
+
+impl Lines {
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        self.text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'))
+    }
+}
+
+/// Reads the file. Its lines are read a second time when they are done: what they mean is larger than what they say.
+pub(in crate::conntrack) fn read(path: &str, around: &mut Surroundings<'_>) -> Result<Lines, Problem> {
     let mut text = String::new();
     let opened = match path {
         "-" => std::io::stdin().read_to_string(&mut text).map(drop),
         _ => std::fs::read_to_string(Path::new(path)).map(|t| text = t),
     };
     opened.map_err(|_| Problem::usage(format!("Failed to open file {path} for reading")))?;
-    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
-    lines.map(|line| read_line(line, around)).collect()
+    let lines = Lines { text };
+    lines.lines().try_for_each(|line| read_line(line, around).map(drop))?;
+    Ok(lines)
 }
 
 fn read_line(line: &str, around: &mut Surroundings<'_>) -> Result<Parsed, Problem> {
@@ -74,23 +87,45 @@ fn request(parsed: &Parsed) -> Request {
 }
 
 /// Does the lines in order.
-pub(in crate::conntrack) fn load(lines: &[Parsed], shell: &mut Shell<'_>) -> Result<(), Problem> {
-    let groups = lines.chunk_by(|a, b| a.output == b.output && a.command == b.command && a.table == b.table);
-    for group in groups {
-        let first = &group[0];
-        if first.table == Table::Expect && first.command != Command::Flush {
-            return Err(Problem::failed("function not implemented"));
+pub(in crate::conntrack) fn load(
+    lines: &Lines,
+    shell: &mut Shell<'_>,
+    around: &mut Surroundings<'_>,
+) -> Result<(), Problem> {
+    // What was wrong with them was said when they were read first.
+    let mut quiet = |_: &str| {};
+    let mut around = Surroundings { labels: around.labels, compat: around.compat, warn: &mut quiet };
+    let mut batch: Vec<Parsed> = Vec::with_capacity(BATCH);
+    for line in lines.lines() {
+        let parsed = read_line(line, &mut around)?;
+        let alike = batch.first().is_none_or(|first| {
+            (first.output, first.command, first.table) == (parsed.output, parsed.command, parsed.table)
+        });
+        if batch.len() == BATCH || !alike {
+            send(&batch, shell)?;
+            batch.clear();
         }
-        let seen = if first.command == Command::Delete { Seen::Deleted } else { Seen::Held };
-        let mut printer = Printer::new(first.output, shell.labels, seen, Frame::None);
-        for chunk in group.chunks(BATCH) {
-            let out = &mut *shell.out;
-            let batch = Request { batch: Some(chunk.iter().map(request).collect()), ..Request::default() };
-            let done = shell.connection.ask(batch, |reply| printer.print(reply, out));
-            done.map_err(|e: Ended| e.problem())?;
-        }
-        printer.finish(shell.out);
+        batch.push(parsed);
     }
+    send(&batch, shell)
+}
+
+/// Does some lines, whose answers are printed alike.
+fn send(lines: &[Parsed], shell: &mut Shell<'_>) -> Result<(), Problem> {
+    let Some(first) = lines.first() else { return Ok(()) };
+    if first.table == Table::Expect && first.command != Command::Flush {
+        for line in lines {
+            super::run(line, shell)?;
+        }
+        return Ok(());
+    }
+    let seen = if first.command == Command::Delete { Seen::Deleted } else { Seen::Held };
+    let mut printer = Printer::new(first.output, shell.labels, seen, Frame::None);
+    let batch = Request { batch: Some(lines.iter().map(request).collect()), ..Request::default() };
+    let out = &mut *shell.out;
+    let done = shell.connection.ask(batch, |reply| printer.print(reply, out));
+    done.map_err(|e: Ended| e.problem())?;
+    printer.finish(shell.out);
     Ok(())
 }
 

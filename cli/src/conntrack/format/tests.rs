@@ -233,3 +233,40 @@ fn sctp_is_saved_with_its_tags() {
          --reply-port-src 589 --reply-port-dst 1 --state CLOSED --orig-vtag 11 --reply-vtag 22\n"
     );
 }
+
+#[test]
+fn expectations() {
+    use uct_engine::expect::{ExpectEntry, ExpectEvent, ExpectEventKind, ExpectFlags, ExpectMask};
+    let ports = |src, dst| L4::Ports { src, dst };
+    let entry = ExpectEntry {
+        id: 1,
+        tuple: tuple("4.4.4.4", "5.5.5.5", Protocol::UDP, ports(10, 11)),
+        mask: ExpectMask { src: "255.255.255.0".parse().unwrap(), src_id: 10 },
+        master: tuple("127.0.0.1", "127.0.0.1", Protocol::UDP, ports(50000, 69)),
+        zone: Zone::DEFAULT,
+        class: 0,
+        helper: Some("tftp".into()),
+        timeout: Duration::from_secs(299),
+        flags: ExpectFlags::empty(),
+    };
+    let line = "299 proto=17 src=4.4.4.4 dst=5.5.5.5 sport=10 dport=11 mask-src=255.255.255.0 mask-dst=255.255.255.255 \
+                sport=10 dport=65535 master-src=127.0.0.1 master-dst=127.0.0.1 sport=50000 dport=69 class=0 helper=tftp\n";
+    let mut out = String::new();
+    format("").expectation(&entry, &mut out);
+    assert_eq!(out, line);
+    let mut out = String::new();
+    format("xml").expectation(&entry, &mut out);
+    assert_eq!(
+        out,
+        "<flow><layer3 protonum=\"2\" protoname=\"ipv4\"><expected><src>4.4.4.4</src><dst>5.5.5.5</dst></expected><mask>\
+         <src>255.255.255.0</src><dst>255.255.255.255</dst></mask><master><src>127.0.0.1</src><dst>127.0.0.1</dst></master>\
+         </layer3><layer4 protonum=\"17\" protoname=\"udp\"><expected><sport>10</sport><dport>11</dport></expected><mask>\
+         <sport>10</sport><dport>65535</dport></mask><master><sport>50000</sport><dport>69</dport></master></layer4><meta>\
+         <helper-name>tftp</helper-name><timeout>299</timeout><class>0</class></meta></flow>\n"
+    );
+    let at = Time::from_nanos(1_795_421_595_026_709_000);
+    let event = ExpectEvent { seq: 1, at, kind: ExpectEventKind::New, entry, by: None };
+    let mut out = String::new();
+    format("timestamp").expectation_event(&event, &mut out);
+    assert_eq!(out, format!("[1795421595.26709 ]\t    [NEW] {line}"));
+}

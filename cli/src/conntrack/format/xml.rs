@@ -27,11 +27,8 @@ pub(super) fn write(format: &Format<'_>, view: &View<'_>, out: &mut String) -> f
     }
     if let Some(event) = view.event
         && format.output.has(Output::TIMESTAMP)
-        && let Some(t) = clock::local(event.at, &format.zone)
     {
-        write!(out, "<when><hour>{}</hour><min>{:02}</min><sec>{:02}</sec>", t.hour(), t.minute(), t.second())?;
-        write!(out, "<wday>{}</wday><day>{}</day>", t.weekday().to_sunday_one_offset(), t.day())?;
-        write!(out, "<month>{}</month><year>{}</year></when>", t.month(), t.year())?;
+        clock::when(event.at, &format.zone, out)?;
     }
     out.write_str("</flow>")
 }
