@@ -3,7 +3,7 @@
 use super::action::NatVerdict;
 use super::ast::{Excess, Limit, Policy, TableFamily};
 use super::limit::{Bucket, ConnCount};
-use super::program::{CompiledRule, Data, Op};
+use super::program::{CompiledRule, Data};
 use super::set::Keys;
 use super::source::{Location, Sources, Span};
 use super::{ChainId, ChainKind, Hook, RuleId};
@@ -91,6 +91,7 @@ pub(super) struct Parts {
     pub(super) helpers: Vec<Helper>,
     pub(super) timeouts: Vec<(TimeoutScope, Arc<TimeoutPolicy>)>,
     pub(super) expectations: Vec<Expectation>,
+    pub(super) labels: Labels,
 }
 
 /// One thing that happens to a packet at a hook.
@@ -147,6 +148,7 @@ pub struct Ruleset {
     pub(super) helpers: Vec<Helper>,
     pub(super) timeouts: Vec<(TimeoutScope, Arc<TimeoutPolicy>)>,
     pub(super) expectations: Vec<Expectation>,
+    labels: Labels,
     steps: [[Box<[Step]>; 5]; 2],
     nat: [[Box<[ChainId]>; 5]; 2],
 }
@@ -179,6 +181,7 @@ impl Ruleset {
             helpers: parts.helpers,
             timeouts: parts.timeouts,
             expectations: parts.expectations,
+            labels: parts.labels,
             steps,
             nat,
         }
@@ -194,11 +197,9 @@ impl Ruleset {
         &self.nat[family_index(family)][hook as usize]
     }
 
-    /// Whether a rule sets labels: only then have new connections room for them.
+    /// Whether a rule sets or asks for labels: only then have new connections room for them.
     pub fn labels(&self) -> Labels {
-        let mut rules = self.chains.iter().flat_map(|chain| &chain.rules);
-        let sets = rules.any(|rule| rule.ops.iter().any(|op| matches!(op, Op::SetLabel(_))));
-        if sets { Labels::Room } else { Labels::None }
+        self.labels
     }
 
     /// Whether NAT takes part at all: with one NAT chain anywhere in the family it does at all four of its hooks.

@@ -340,9 +340,6 @@ impl Kernel {
 
     /// Collects all that can be seen since the last look.
     fn look(&mut self) -> io::Result<Observed> {
-        if self.refreshed.elapsed() > PATIENCE {
-            return Err(waiting::cannot("the machine is too slow just now"));
-        }
         let mut observed = Observed::default();
         for (name, tap) in &mut self.taps {
             tap.drain(|frame| {
@@ -371,6 +368,9 @@ impl Kernel {
         let stats = self.read_stats()?;
         observed.stats = stats.since(&self.stats);
         self.stats = stats;
+        if self.refreshed.elapsed() > PATIENCE {
+            return Err(waiting::cannot("the machine is too slow just now"));
+        }
         Ok(observed)
     }
 

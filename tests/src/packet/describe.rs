@@ -25,10 +25,19 @@ pub fn fragment_id(packet: &[u8]) -> Option<u32> {
     }
 }
 
+/// Where the fragment header of an IPv6 packet is.
+pub(super) fn fragment_header(packet: &[u8]) -> Option<usize> {
+    let upper = upper(packet)?;
+    upper.fragment?;
+    Some(upper.header)
+}
+
 struct Upper {
     proto: u8,
     offset: usize,
     fragment: Option<(u16, u32)>,
+    /// Where the fragment header is, if there is one.
+    header: usize,
 }
 
 /// Where the upper layer of an IPv6 packet begins.
@@ -36,6 +45,7 @@ fn upper(packet: &[u8]) -> Option<Upper> {
     let mut proto = *packet.get(6)?;
     let mut offset = 40;
     let mut fragment = None;
+    let mut header = 0;
     loop {
         match proto {
             0 | 43 | 60 => {
@@ -46,9 +56,10 @@ fn upper(packet: &[u8]) -> Option<Upper> {
                 let field = u16::from_be_bytes([*packet.get(offset + 2)?, *packet.get(offset + 3)?]);
                 let id = packet.get(offset + 4..offset + 8)?;
                 fragment = Some((field, u32::from_be_bytes([id[0], id[1], id[2], id[3]])));
+                header = offset;
                 (proto, offset) = (*packet.get(offset)?, offset + 8);
                 if field >> 3 != 0 {
-                    return Some(Upper { proto, offset, fragment });
+                    return Some(Upper { proto, offset, fragment, header });
                 }
             }
             _ => return Some(Upper { proto, offset, fragment }),

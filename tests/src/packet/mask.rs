@@ -6,6 +6,7 @@
 //! | flow label | IPv6 packets that the router makes itself |
 
 use super::build::{checksum, mend_ipv4};
+use super::describe::fragment_header;
 
 /// `packet` with the parts set to zero that the kernel draws at random. `sent` is the packet that was put in: a packet with
 /// its IPv4 identification or its flow label is a forwarded one, and is left as it is.
@@ -30,8 +31,8 @@ pub fn mask(sent: Option<&[u8]>, packet: &[u8]) -> Vec<u8> {
                 masked[1] &= 0xf0;
                 masked[2..4].fill(0);
             }
-            if packet.len() >= 48 && packet[6] == 44 {
-                masked[44..48].fill(0);
+            if let Some(at) = fragment_header(packet) {
+                masked[at + 4..at + 8].fill(0);
             }
         }
         _ => {}

@@ -43,6 +43,7 @@ impl Lowering {
             helpers: self.helpers,
             timeouts: self.timeouts,
             expectations: self.expectations,
+            labels: self.labels,
         };
         parts.chains.extend(self.chains.into_iter().map(chain));
         Ok(parts)

@@ -24,7 +24,7 @@ use super::source::Span;
 use super::types::DataType;
 use std::collections::HashMap;
 use std::sync::Arc;
-use uct_engine::TimeoutPolicy;
+use uct_engine::{Labels, TimeoutPolicy};
 
 /// Elements all sets of a ruleset may have together.
 const MAX_ELEMENTS: usize = 1 << 22;
@@ -115,6 +115,7 @@ pub(super) struct Lowering {
     pub(super) helpers: Vec<Helper>,
     pub(super) timeouts: Vec<(TimeoutScope, Arc<TimeoutPolicy>)>,
     pub(super) expectations: Vec<Expectation>,
+    pub(super) labels: Labels,
     elements: usize,
 }
 

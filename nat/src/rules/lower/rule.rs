@@ -16,7 +16,7 @@ use crate::rules::program::{Compare, CompiledRule, Jump, Load, Op};
 use crate::rules::ruleset::RuleInfo;
 use crate::rules::source::Span;
 use crate::rules::types::{DataType, single};
-use uct_engine::Family;
+use uct_engine::{Family, Labels};
 
 /// What a rule has said about a layer so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(super) struct RuleCx<'k> {
     pub(super) transport: Known<u8>,
     pub(super) ops: Vec<Op>,
     pub(super) needs: Vec<(Need, Span)>,
+    /// Whether it sets or asks for a label.
+    pub(super) labels: Labels,
 }
 
 impl RuleCx<'_> {
@@ -117,7 +119,14 @@ impl Lowering {
             TableFamily::Ip6 => Known::One(Family::Ipv6),
             TableFamily::Inet => Known::Nothing,
         };
-        let mut cx = RuleCx { table, network, transport: Known::Nothing, ops: Vec::new(), needs: Vec::new() };
+        let mut cx = RuleCx {
+            table,
+            network,
+            transport: Known::Nothing,
+            ops: Vec::new(),
+            needs: Vec::new(),
+            labels: Labels::None,
+        };
         let mut terminal: Option<Span> = None;
         for stmt in rule.stmts {
             if terminal.is_some() {
@@ -132,6 +141,9 @@ impl Lowering {
             );
             terminal = ends.then_some(stmt.span);
             self.stmt(&mut cx, stmt)?;
+        }
+        if cx.labels == Labels::Room {
+            self.labels = Labels::Room;
         }
         let id = RuleId(self.rules.len() as u32);
         self.rules.push(RuleInfo { span: rule.span, family: table.0, table: table.1.clone(), chain: chain.to_owned() });

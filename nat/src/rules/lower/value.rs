@@ -9,7 +9,7 @@ use crate::rules::program::{Load, Op};
 use crate::rules::set::MAX_FIELDS;
 use crate::rules::source::Span;
 use crate::rules::types::{DataType, mask, single};
-use uct_engine::Family;
+use uct_engine::{Family, Labels};
 
 /// Whether a selector was written as it is or with bit operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,10 @@ impl Lowering {
             Target::MetaMark => Op::SetMark(self.statement_value(cx, DataType::Mark, value)?),
             Target::CtMark => Op::SetCtMark(self.statement_value(cx, DataType::Mark, value)?),
             Target::CtZone(dir) => Op::SetZone(*dir, self.statement_value(cx, DataType::Integer(16), value)?),
-            Target::CtLabel => Op::SetLabel(self.statement_value(cx, DataType::CtLabel, value)?),
+            Target::CtLabel => {
+                cx.labels = Labels::Room;
+                Op::SetLabel(self.statement_value(cx, DataType::CtLabel, value)?)
+            }
             Target::MetaTrace => {
                 single(DataType::Integer(1), value)?;
                 Op::SetTrace
@@ -170,6 +173,9 @@ fn selector_load(cx: &mut RuleCx<'_>, selector: &Selector, span: Span) -> Result
             }
             if matches!(key, CtKey::ProtoSrc | CtKey::ProtoDst) && cx.transport == Known::Nothing {
                 return refuse(span, "which protocol's port this is must be said before, as in 'meta l4proto tcp'");
+            }
+            if key == CtKey::Label {
+                cx.labels = Labels::Room;
             }
             Ok(Load::Ct(key, dir))
         }
