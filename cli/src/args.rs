@@ -67,9 +67,9 @@ pub struct Replay {
     #[allow(missing_docs)] // clap would print it
     pub input: Input,
 
-    /// Write what the router emitted, interface by interface, as pcapng; `-` is stdout
-    #[arg(long, value_name = "OUT")]
-    pub write: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub out: Out,
 
     /// Print the final table as `conntrack -L` would (this is also done when nothing else is to be printed)
     #[arg(long)]
@@ -90,6 +90,25 @@ pub struct Replay {
     /// Print the topology, given or inferred, as TOML to start from, and do nothing else
     #[arg(long)]
     pub print_topology: bool,
+}
+
+/// A capture to be written.
+#[derive(Clone, Debug, Args)]
+pub struct Out {
+    /// Write what the router emitted, interface by interface, as pcapng; `-` is stdout
+    #[arg(long, value_name = "OUT")]
+    pub write: Option<PathBuf>,
+
+    /// Write what came in as well, and explain every packet in its comment; see docs/wireshark.md
+    #[arg(long, requires = "write")]
+    pub annotate: bool,
+}
+
+impl Out {
+    /// Whether packets go to stdout.
+    pub fn is_stdout(&self) -> bool {
+        self.write.as_deref().is_some_and(|p| p.as_os_str() == "-")
+    }
 }
 
 /// A capture and the router that it goes through: what every command that replays is given.
@@ -166,6 +185,10 @@ pub struct Explain {
     /// value, or 'invalid', 'dropped'. 'orig-' or 'reply-' before a word names one of the two tuples
     #[arg(long, value_name = "FILTER")]
     pub conn: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub out: Out,
 
     /// One line a packet
     #[arg(long, conflicts_with = "json")]

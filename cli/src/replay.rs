@@ -8,23 +8,27 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use uct_engine::Listening;
-use uct_pipeline::capture::Writer;
-use uct_pipeline::replay::{Discard, Replay, ToSink};
-use uct_pipeline::router::{Emit, Router, Silent};
+use uct_pipeline::capture::{Source, Writer};
+use uct_pipeline::replay::{Discard, Replay, Step, ToSink};
+use uct_pipeline::router::{Emit, Observer, Router, Silent};
 
 use crate::Failure;
 use crate::args;
 use crate::conntrack::format::{Format, Output, Seen};
-use crate::session::{Capture, Session};
+use crate::explain::annotate::Annotator;
+use crate::explain::observer::Explainer;
+use crate::explain::tee::Tee;
+use crate::session::Session;
 
 /// Runs the command.
 pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
     let output = formats(&args.output)?;
-    let is_stdout_taken = args.write.as_deref().is_some_and(|p| p.as_os_str() == "-");
+    let is_stdout_taken = args.out.is_stdout();
     if is_stdout_taken && (args.list || args.events || args.stats || args.print_topology) {
         return Err(Failure::usage(
             "'--write -' sends packets to stdout; --list, --events, --stats and --print-topology want it too",
@@ -41,18 +45,30 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
     }
     let mut job = Job { args, output, router: &router, replay, started: Instant::now() };
 
-    let fault = match &args.write {
+    let mut silent = Silent;
+    let fault = match &args.out.write {
+        Some(path) if args.out.annotate => {
+            let mut annotator = Annotator::create(path, Arc::clone(&router)).map_err(Failure::input)?;
+            let mut explainer = Explainer::new(Arc::clone(&router));
+            let mut source = Tee::new(source);
+            let fault = job.drive(&mut source, &mut Discard, &mut explainer, |step, source, _, explainer| {
+                let explanation = explainer.finish(step, source.interface_name());
+                annotator.write(&explanation, source).map_err(Failure::input)
+            })?;
+            annotator.finish().map_err(Failure::input)?;
+            fault
+        }
         Some(path) => {
             let mut writer = Writer::create(path).map_err(Failure::input)?;
             let mut sink = ToSink::new(&mut writer, router.topology()).map_err(Failure::input)?;
-            let fault = job.drive(&mut source, &mut sink, |sink| match sink.take_fault() {
+            let fault = job.drive(&mut source, &mut sink, &mut silent, |_, _, sink, _| match sink.take_fault() {
                 Some(fault) => Err(Failure::input(fault)),
                 None => Ok(()),
             })?;
             sink.finish().map_err(Failure::input)?;
             fault
         }
-        None => job.drive(&mut source, &mut Discard, |_| Ok(()))?,
+        None => job.drive(&mut source, &mut Discard, &mut silent, |_, _, _, _| Ok(()))?,
     };
     let is_listed = args.list || !(args.events || args.stats || is_stdout_taken);
     job.report(is_listed)?;
@@ -82,11 +98,12 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Takes every frame. A fault in the capture ends it, and is answered: what came before counts.
-    fn drive<E: Emit>(
+    fn drive<S: Source, E: Emit, O: Observer>(
         &mut self,
-        source: &mut Capture,
+        source: &mut S,
         out: &mut E,
-        check: impl Fn(&mut E) -> Result<(), Failure>,
+        observer: &mut O,
+        mut after: impl FnMut(&Step, &mut S, &mut E, &mut O) -> Result<(), Failure>,
     ) -> Result<Option<Failure>, Failure> {
         const LOOK: u64 = 4096;
         let bar = progress(&self.args.input.capture);
@@ -94,8 +111,9 @@ impl Job<'_> {
         let mut text = String::new();
         let mut frames = 0;
         let fault = loop {
-            match self.replay.step(source, out, &mut Silent) {
+            match self.replay.step(source, out, observer) {
                 Ok(Some(step)) => {
+                    after(&step, source, out, observer)?;
                     frames += 1;
                     if frames % LOOK == 0 {
                         bar.set_position(step.offset);
@@ -104,7 +122,6 @@ impl Job<'_> {
                 Ok(None) => break None,
                 Err(fault) => break Some(Failure::input(fault)),
             }
-            check(out)?;
             if self.args.events {
                 self.print_events(&mut events, &mut text)?;
             }

@@ -288,20 +288,27 @@ impl<'a, S: Sink> ToSink<'a, S> {
 impl<S: Sink> Emit for ToSink<'_, S> {
     fn emit(&mut self, packet: Emitted<'_>) {
         let Some(id) = self.ids.get(packet.dev.index()).copied() else { return };
-        let own = self.topology.interface(packet.dev).and_then(|i| i.mac).unwrap_or_default();
-        let to = self.topology.neighbor(packet.dev, packet.next).unwrap_or_default();
-        let network = if packet.bytes.first().is_some_and(|b| b >> 4 == 6) { Network::Ipv6 } else { Network::Ipv4 };
-        self.frame.clear();
-        link::build(LinkType::Ethernet, network, own, to, &mut self.frame);
-        let wire_len = self.frame.len() + packet.wire_len;
-        self.frame.extend_from_slice(packet.bytes);
+        let wire_len = ethernet(self.topology, &packet, &mut self.frame);
         let mut outgoing = Outgoing::new(packet.at, id, &self.frame);
-        outgoing.wire_len = wire_len as u32;
+        outgoing.wire_len = wire_len;
         outgoing.crossing = Some(Crossing::Outbound);
         if self.fault.is_none() {
             self.fault = self.sink.send(&outgoing).err();
         }
     }
+}
+
+/// Builds the Ethernet frame in which a packet leaves, with the link addresses that the topology knows. Answers its length on the
+/// wire.
+pub fn ethernet(topology: &Topology, packet: &Emitted<'_>, frame: &mut Vec<u8>) -> u32 {
+    let own = topology.interface(packet.dev).and_then(|i| i.mac).unwrap_or_default();
+    let to = topology.neighbor(packet.dev, packet.next).unwrap_or_default();
+    let network = if packet.bytes.first().is_some_and(|b| b >> 4 == 6) { Network::Ipv6 } else { Network::Ipv4 };
+    frame.clear();
+    link::build(LinkType::Ethernet, network, own, to, frame);
+    let wire_len = frame.len() + packet.wire_len;
+    frame.extend_from_slice(packet.bytes);
+    wire_len as u32
 }
 
 /// Throws away what a router emits.

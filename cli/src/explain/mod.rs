@@ -11,13 +11,17 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use uct_pipeline::capture::CaptureError;
 use uct_pipeline::replay::Discard;
+use uct_pipeline::router::Router;
 
 use crate::Failure;
 use crate::args::{self, ColorArg};
-use crate::session::Session;
+use crate::session::{Capture, Session};
 
+pub mod annotate;
 pub mod brief;
 pub mod filter;
 pub mod header;
@@ -28,6 +32,7 @@ pub mod tee;
 pub mod text;
 pub mod words;
 
+use annotate::Annotator;
 use filter::Filter;
 use model::Explanation;
 use observer::Explainer;
@@ -37,6 +42,8 @@ use tee::Tee;
 pub fn run(args: &args::Explain) -> Result<ExitCode, Failure> {
     let filter = Filter::new(&args.packet, args.conn.as_deref()).map_err(Failure::usage)?;
     let session = Session::open(&args.input)?.start()?;
+    let mut writing = Writing::of(&args.out, &session.router)?;
+    let is_quiet = args.out.is_stdout();
     let choice = match args.color {
         ColorArg::Auto => anstream::ColorChoice::Auto,
         ColorArg::Always => anstream::ColorChoice::Always,
@@ -44,9 +51,13 @@ pub fn run(args: &args::Explain) -> Result<ExitCode, Failure> {
     };
     let mut out = io::BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
     let mut text = String::new();
-    let done = each(session, |explanation| {
+    let done = each(session, |explanation, source| {
         if !filter.takes(&explanation) {
             return Ok(if filter.is_past(explanation.packet) { Flow::Enough } else { Flow::On });
+        }
+        writing.write(&explanation, source).map_err(Failure::input)?;
+        if is_quiet {
+            return Ok(Flow::On);
         }
         text.clear();
         if args.json {
@@ -64,9 +75,45 @@ pub fn run(args: &args::Explain) -> Result<ExitCode, Failure> {
             Err(e) => Err(Failure::input(format!("standard output: {e}"))),
         }
     });
+    writing.finish().map_err(Failure::input)?;
     match out.flush() {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::input(format!("standard output: {e}"))),
         _ => done.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// The capture that is written, if one is.
+enum Writing {
+    Nothing,
+    Annotated(Annotator),
+}
+
+impl Writing {
+    fn of(out: &args::Out, router: &Arc<Router>) -> Result<Writing, Failure> {
+        match &out.write {
+            None => Ok(Writing::Nothing),
+            Some(_) if !out.annotate => Err(Failure::usage(
+                "'uct explain --write' writes an annotated capture: say --annotate, or use 'uct replay'",
+            )),
+            Some(path) => {
+                let annotator = Annotator::create(path, Arc::clone(router)).map_err(Failure::input)?;
+                Ok(Writing::Annotated(annotator))
+            }
+        }
+    }
+
+    fn write(&mut self, e: &Explanation, source: &Tee<Capture>) -> Result<(), CaptureError> {
+        match self {
+            Writing::Nothing => Ok(()),
+            Writing::Annotated(annotator) => annotator.write(e, source),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), CaptureError> {
+        match self {
+            Writing::Nothing => Ok(()),
+            Writing::Annotated(annotator) => annotator.finish(),
+        }
     }
 }
 
@@ -79,14 +126,17 @@ pub enum Flow {
     Enough,
 }
 
-/// Replays a session and hands over what there is to tell of each packet.
-pub fn each(session: Session, mut tell: impl FnMut(Explanation) -> Result<Flow, Failure>) -> Result<(), Failure> {
+/// Replays a session and hands over what there is to tell of each packet, with the source that has its frame still.
+pub fn each(
+    session: Session,
+    mut tell: impl FnMut(Explanation, &Tee<Capture>) -> Result<Flow, Failure>,
+) -> Result<(), Failure> {
     let Session { router, mut replay, source } = session;
     let mut source = Tee::new(source);
     let mut explainer = Explainer::new(router);
     while let Some(step) = replay.step(&mut source, &mut Discard, &mut explainer).map_err(Failure::input)? {
         let explanation = explainer.finish(&step, source.interface_name());
-        if tell(explanation)? == Flow::Enough {
+        if tell(explanation, &source)? == Flow::Enough {
             break;
         }
     }

@@ -86,7 +86,7 @@ impl Explainer {
             packet: step.number,
             time: step.at.saturating_duration_since(first).as_secs_f64(),
             time_ns: step.at.as_nanos(),
-            interface,
+            interface: interface.or_else(|| self.ways.iter().find_map(|w| w.interface.clone())),
             verdict,
             words: Vec::new(),
             before: std::mem::take(&mut self.before),
@@ -301,8 +301,12 @@ impl router::Observer for Explainer {
         if self.ways.last().is_none_or(|w| w.origin != Origin::Frame) {
             self.ways.push(Way::new(origin));
         }
+        let interface = match cause {
+            Cause::Arrived(dev) => Some(self.name(dev)),
+            Cause::Own | Cause::Answer => None,
+        };
         let way = self.way();
-        (way.origin, way.came) = (origin, Some(header.clone()));
+        (way.origin, way.came, way.interface) = (origin, Some(header.clone()), interface);
         self.seen = Some(header);
     }
 
@@ -477,7 +481,7 @@ impl router::Observer for Explainer {
             header: Header::read(packet.bytes, packet.wire_len),
             bytes: packet.bytes.to_vec(),
             wire_len: packet.wire_len,
-            dev: packet.dev.index(),
+            dev: packet.dev,
         };
         self.way().left.push(left);
     }

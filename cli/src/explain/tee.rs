@@ -38,10 +38,14 @@ impl<S: Source> Tee<S> {
         self.last.as_ref()
     }
 
-    /// The capture's name of the interface where the last frame was captured.
+    /// The interface where the last frame was captured.
+    pub fn interface(&self) -> Option<&Interface> {
+        self.source.interfaces().get(self.last.as_ref()?.iface.index())
+    }
+
+    /// The capture's name of it.
     pub fn interface_name(&self) -> Option<String> {
-        let last = self.last.as_ref()?;
-        self.source.interfaces().get(last.iface.index())?.name.clone()
+        self.interface()?.name.clone()
     }
 }
 

@@ -136,3 +136,32 @@ fn colours_only_where_they_are_wanted() {
     let coloured = explain(&folder(), "home-router", &["--packet", "1", "--color", "always"]);
     assert!(coloured.contains("\u{1b}[32m203.0.113.1"), "what NAT made is green");
 }
+
+/// Every field that occurs in any story is in docs/explain-json.md.
+#[test]
+fn every_field_is_documented() {
+    fn keys(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (key, value) in map {
+                    found.insert(key.clone());
+                    if key == "step" {
+                        found.insert(value.as_str().unwrap_or_default().to_owned());
+                    }
+                    keys(value, found);
+                }
+            }
+            serde_json::Value::Array(list) => list.iter().for_each(|v| keys(v, found)),
+            _ => {}
+        }
+    }
+    let mut found = std::collections::BTreeSet::new();
+    for story in stories(&folder()) {
+        for line in explain(&folder(), &story, &["--json"]).lines() {
+            keys(&serde_json::from_str(line).expect("JSON"), &mut found);
+        }
+    }
+    let page = std::fs::read_to_string(folder().join("../docs/explain-json.md")).expect("the page");
+    let missing: Vec<_> = found.iter().filter(|key| !page.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty(), "not in docs/explain-json.md: {missing:?}");
+}

@@ -146,7 +146,7 @@ impl Lab {
         let Command::Explain(args) = Cli::parse_from(line).command else { panic!("not explain") };
         let session = Session::open(&args.input).and_then(|o| o.start()).unwrap_or_else(|f| panic!("{}", f.message));
         let mut all = Vec::new();
-        each(session, |e| {
+        each(session, |e, _| {
             all.push(e);
             Ok(Flow::On)
         })
