@@ -28,6 +28,8 @@ pub enum Command {
     Replay(Replay),
     /// Say of every packet what a Linux router would do with it, and why
     Explain(Explain),
+    /// Replay a capture twice, with other settings, rules, seeds or losses, and show where the two part
+    Diff(Diff),
     /// Keep a table behind a socket; with no interfaces it is idle
     Run(Run),
     /// Look into a router's table and change it, in the words of conntrack(8): see `uct conntrack --help`
@@ -203,6 +205,86 @@ pub struct Explain {
     pub color: ColorArg,
 }
 
+/// Replay a capture twice, with other settings, rules, seeds or losses, and show where the two part.
+///
+/// Shows the first packet that the two treat differently, with both explanations, and then what became different, as a short
+/// table. Exit code 1 if anything did.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:\n  \
+uct diff in.pcapng --topology r.toml --rules r.nft --b '--sysctl nf_conntrack_tcp_loose=0'\n  \
+uct diff in.pcapng --topology r.toml --a '--rules old.nft' --b '--rules new.nft'\n  \
+uct diff in.pcapng --rules r.nft --b '--only-dir original'     what if the answers took another way\n  \
+uct diff in.pcapng --rules r.nft --b '--lose 12-14'            what if these packets were lost\n  \
+uct diff in.pcapng --rules r.nft --a '--seed 1' --b '--seed 2'")]
+pub struct Diff {
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub input: Input,
+
+    /// What is different in the first replay: options as given here, and --only-dir and --lose
+    #[arg(long, value_name = "OPTIONS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    pub a: String,
+
+    /// What is different in the second replay
+    #[arg(long, value_name = "OPTIONS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    pub b: String,
+
+    /// One JSON object; see docs/diff.md
+    #[arg(long)]
+    pub json: bool,
+
+    /// Colours
+    #[arg(long, value_enum, default_value_t = ColorArg::Auto, value_name = "WHEN")]
+    pub color: ColorArg,
+}
+
+/// What is different in one of two replays.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(name = "options", no_binary_name = true, disable_help_flag = true, args_override_self = true)]
+pub struct Side {
+    /// Another topology
+    #[arg(long, value_name = "FILE")]
+    pub topology: Option<PathBuf>,
+
+    /// Another ruleset
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+
+    /// One more rule
+    #[arg(long = "rule", value_name = "RULE")]
+    pub rule: Vec<String>,
+
+    /// A setting
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub sysctl: Vec<String>,
+
+    /// Another seed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Where ports come from
+    #[arg(long, value_enum, value_name = "FROM")]
+    pub ports: Option<PortsArg>,
+
+    /// Only packets of this direction arrive; the direction is the one that a packet has when all arrive
+    #[arg(long, value_enum, value_name = "DIRECTION")]
+    pub only_dir: Option<DirArg>,
+
+    /// Packets that do not arrive, by number: N, N-M, N- or -M; may be repeated
+    #[arg(long, value_name = "N[-M]", allow_hyphen_values = true)]
+    pub lose: Vec<String>,
+}
+
+/// A direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DirArg {
+    /// That of its first packet
+    Original,
+    /// The other
+    Reply,
+}
+
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ColorArg {
@@ -212,6 +294,17 @@ pub enum ColorArg {
     Always,
     /// Never
     Never,
+}
+
+impl ColorArg {
+    /// The same in the words of the crate that takes colours out.
+    pub fn choice(self) -> anstream::ColorChoice {
+        match self {
+            ColorArg::Auto => anstream::ColorChoice::Auto,
+            ColorArg::Always => anstream::ColorChoice::Always,
+            ColorArg::Never => anstream::ColorChoice::Never,
+        }
+    }
 }
 
 /// Where ports come from that Linux draws at random.

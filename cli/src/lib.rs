@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod conntrack;
+pub mod diff;
 pub mod explain;
 pub mod man;
 pub mod ports;

@@ -22,7 +22,7 @@ use crate::args;
 use crate::conntrack::format::{Format, Output, Seen};
 use crate::explain::annotate::Annotator;
 use crate::explain::observer::Explainer;
-use crate::explain::tee::Tee;
+use crate::explain::tee::{Loss, Tee};
 use crate::session::Session;
 
 /// Runs the command.
@@ -50,7 +50,7 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
         Some(path) if args.out.annotate => {
             let mut annotator = Annotator::create(path, Arc::clone(&router)).map_err(Failure::input)?;
             let mut explainer = Explainer::new(Arc::clone(&router));
-            let mut source = Tee::new(source);
+            let mut source = Tee::new(source, Loss::default());
             let fault = job.drive(&mut source, &mut Discard, &mut explainer, |step, source, _, explainer| {
                 let explanation = explainer.finish(step, source.interface_name());
                 annotator.write(&explanation, source).map_err(Failure::input)

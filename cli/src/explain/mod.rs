@@ -14,11 +14,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use uct_pipeline::capture::CaptureError;
-use uct_pipeline::replay::Discard;
 use uct_pipeline::router::Router;
 
 use crate::Failure;
-use crate::args::{self, ColorArg};
+use crate::args;
 use crate::session::{Capture, Session};
 
 pub mod annotate;
@@ -29,14 +28,15 @@ pub mod ledger;
 pub mod model;
 pub mod observer;
 pub mod tee;
+pub mod telling;
 pub mod text;
 pub mod words;
 
 use annotate::Annotator;
 use filter::Filter;
 use model::Explanation;
-use observer::Explainer;
-use tee::Tee;
+use tee::{Loss, Tee};
+use telling::Telling;
 
 /// Runs the command.
 pub fn run(args: &args::Explain) -> Result<ExitCode, Failure> {
@@ -44,12 +44,7 @@ pub fn run(args: &args::Explain) -> Result<ExitCode, Failure> {
     let session = Session::open(&args.input)?.start()?;
     let mut writing = Writing::of(&args.out, &session.router)?;
     let is_quiet = args.out.is_stdout();
-    let choice = match args.color {
-        ColorArg::Auto => anstream::ColorChoice::Auto,
-        ColorArg::Always => anstream::ColorChoice::Always,
-        ColorArg::Never => anstream::ColorChoice::Never,
-    };
-    let mut out = io::BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
+    let mut out = io::BufWriter::new(anstream::AutoStream::new(io::stdout(), args.color.choice()));
     let mut text = String::new();
     let done = each(session, |explanation, source| {
         if !filter.takes(&explanation) {
@@ -131,12 +126,9 @@ pub fn each(
     session: Session,
     mut tell: impl FnMut(Explanation, &Tee<Capture>) -> Result<Flow, Failure>,
 ) -> Result<(), Failure> {
-    let Session { router, mut replay, source } = session;
-    let mut source = Tee::new(source);
-    let mut explainer = Explainer::new(router);
-    while let Some(step) = replay.step(&mut source, &mut Discard, &mut explainer).map_err(Failure::input)? {
-        let explanation = explainer.finish(&step, source.interface_name());
-        if tell(explanation, &source)? == Flow::Enough {
+    let mut telling = Telling::new(session, Loss::default());
+    while let Some(explanation) = telling.next().transpose()? {
+        if tell(explanation, telling.source())? == Flow::Enough {
             break;
         }
     }

@@ -66,6 +66,11 @@ impl Explainer {
         }
     }
 
+    /// The router that is listened to, to be kept.
+    pub fn router_handle(&self) -> Arc<Router> {
+        Arc::clone(&self.router)
+    }
+
     /// The router that is listened to.
     pub fn router(&self) -> &Router {
         &self.router

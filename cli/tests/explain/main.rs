@@ -2,6 +2,7 @@
 //! `UCT_BLESS=1`), and of every reason that anything can give, its sentence.
 
 mod annotated;
+mod diff;
 mod drops;
 mod golden;
 mod invalid;

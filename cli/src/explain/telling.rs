@@ -1,0 +1,58 @@
+//! A replay that is told packet by packet.
+
+use uct_engine::Time;
+use uct_pipeline::replay::{Discard, Replay};
+use uct_pipeline::router::Router;
+
+use super::model::Explanation;
+use super::observer::Explainer;
+use super::tee::{Loss, Tee};
+use crate::Failure;
+use crate::session::{Capture, Session};
+
+/// A replay under way, and what there is to tell of it.
+pub struct Telling {
+    replay: Replay,
+    source: Tee<Capture>,
+    explainer: Explainer,
+}
+
+impl Telling {
+    /// Of a session, without the frames that are lost.
+    pub fn new(session: Session, loss: Loss) -> Telling {
+        let Session { router, replay, source } = session;
+        Telling { replay, source: Tee::new(source, loss), explainer: Explainer::new(router) }
+    }
+
+    /// The source, which still has the packet's frame.
+    pub fn source(&self) -> &Tee<Capture> {
+        &self.source
+    }
+
+    /// The router as it stands.
+    pub fn router(&self) -> &Router {
+        self.explainer.router()
+    }
+
+    /// The virtual clock.
+    pub fn now(&self) -> Time {
+        self.replay.now()
+    }
+
+    /// Lets time pass to `now`, as far as the next packet would.
+    pub fn pass_time(&mut self, now: Time) {
+        self.explainer.router_handle().pass_time(now, &mut Discard, &mut self.explainer);
+    }
+}
+
+/// What there is to tell of each packet; a fault in the capture is the last item.
+impl Iterator for Telling {
+    type Item = Result<Explanation, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.replay.step(&mut self.source, &mut Discard, &mut self.explainer) {
+            Ok(step) => step.map(|step| Ok(self.explainer.finish(&step, self.source.interface_name()))),
+            Err(fault) => Some(Err(Failure::input(fault))),
+        }
+    }
+}
