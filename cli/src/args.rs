@@ -128,7 +128,7 @@ pub struct Input {
 /// The router: its surroundings, rules, settings and seed.
 #[derive(Clone, Debug, Args)]
 pub struct Setup {
-    /// The router's interfaces, addresses, routes and neighbours (TOML); without it they are inferred
+    /// The router's interfaces, addresses, routes and neighbours (TOML); without it they are inferred; `-` is stdin
     #[arg(long, value_name = "FILE")]
     pub topology: Option<PathBuf>,
 
@@ -157,7 +157,7 @@ pub struct Setup {
     pub vantage: VantageArg,
 
     /// A prefix that is inside; may be repeated [default: private and unique-local addresses]
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", value_parser = uct_pipeline::topology::prefix)]
     pub inside: Vec<IpNet>,
 }
 

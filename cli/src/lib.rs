@@ -6,12 +6,14 @@ pub mod args;
 pub mod conntrack;
 pub mod diff;
 pub mod explain;
+pub mod files;
 pub mod man;
 pub mod ports;
 pub mod replay;
 pub mod rules;
 pub mod run;
 pub mod session;
+pub mod stdio;
 pub mod sysctl;
 
 /// What stops a command: one line, and the exit code.
@@ -19,7 +21,7 @@ pub mod sysctl;
 pub struct Failure {
     /// What to say.
     pub message: String,
-    /// 1: failed; 2: wrong usage.
+    /// 1: failed; 2: wrong usage; 0: there is nobody to go on for.
     pub code: u8,
 }
 
@@ -27,6 +29,16 @@ impl Failure {
     /// The input is at fault.
     pub fn input(message: impl ToString) -> Self {
         Failure { message: message.to_string(), code: 1 }
+    }
+
+    /// Nobody reads what is printed any more: nothing failed, and nothing is left to do.
+    pub fn enough() -> Self {
+        Failure { message: String::new(), code: 0 }
+    }
+
+    /// Whether it is that.
+    pub fn is_enough(&self) -> bool {
+        self.code == 0
     }
 
     /// The command line is at fault.

@@ -19,13 +19,16 @@ fn main() -> ExitCode {
         Command::Sysctl(args) => uct::sysctl::run(args),
         Command::Conntrack { words } => return uct::conntrack::run(words),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "uct", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "uct", &mut text);
+            uct::stdio::print(&String::from_utf8_lossy(&text)).map(|()| ExitCode::SUCCESS)
         }
         Command::Man { directory } => uct::man::write(directory),
     };
     done.unwrap_or_else(|failure| {
-        eprintln!("uct: {}", failure.message);
+        if !failure.message.is_empty() {
+            uct::stdio::say(format_args!("uct: {}", failure.message));
+        }
         ExitCode::from(failure.code)
     })
 }

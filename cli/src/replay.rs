@@ -1,11 +1,10 @@
 //! `uct replay`: a capture in, what a Linux router would have done out.
 //!
 //! Stdout carries what was asked for (table, events, counters, or the emitted packets); progress, notes and the summary go to
-//! stderr. Exit codes: 0 done; 1 the capture, topology, rules or a setting is at fault (what came before still counts); 2 wrong
-//! usage.
+//! stderr. Exit codes: 0 done; 1 a file is at fault (of a capture, what came before still counts); 2 wrong usage.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,17 +12,21 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use uct_engine::Listening;
-use uct_pipeline::capture::{Source, Writer};
+use uct_pipeline::capture::{CaptureError, Fault, Source, Writer};
 use uct_pipeline::replay::{Discard, Replay, Step, ToSink};
 use uct_pipeline::router::{Emit, Observer, Router, Silent};
 
 use crate::Failure;
 use crate::args;
-use crate::conntrack::format::{Format, Output, Seen};
+use crate::conntrack::format::{Format, Output, OutputError, Seen};
 use crate::explain::annotate::Annotator;
 use crate::explain::observer::Explainer;
 use crate::explain::tee::{Loss, Tee};
-use crate::session::Session;
+use crate::session::{Names, Session};
+use crate::stdio::{lost, print, say};
+
+/// What `--output` knows.
+const FORMATS: &str = "extended, id, timestamp, ktimestamp, labels, xml, save, json";
 
 /// Runs the command.
 pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
@@ -34,38 +37,37 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
             "'--write -' sends packets to stdout; --list, --events, --stats and --print-topology want it too",
         ));
     }
-    let opened = Session::open(&args.input)?;
+    let writes: Vec<_> = args.out.write.iter().map(|path| ("--write", path.as_path())).collect();
+    let opened = Session::open(&args.input, &writes)?;
     if args.print_topology {
-        print!("{}", opened.topology);
-        return Ok(ExitCode::SUCCESS);
+        return print(&opened.topology.to_string()).map(|()| ExitCode::SUCCESS);
     }
-    let Session { router, replay, mut source } = opened.start()?;
+    let Session { names, router, replay, mut source } = opened.start()?;
     if args.events {
         router.engine().listen(Listening::Yes);
     }
-    let mut job = Job { args, output, router: &router, replay, started: Instant::now() };
+    let mut job = Job { args, output, router: &router, names, replay, stdout: Stdout::Read, started: Instant::now() };
 
     let mut silent = Silent;
     let fault = match &args.out.write {
         Some(path) if args.out.annotate => {
-            let mut annotator = Annotator::create(path, Arc::clone(&router)).map_err(Failure::input)?;
+            let mut annotator = Annotator::create(path, Arc::clone(&router)).map_err(unwritten)?;
             let mut explainer = Explainer::new(Arc::clone(&router));
             let mut source = Tee::new(source, Loss::default());
             let fault = job.drive(&mut source, &mut Discard, &mut explainer, |step, source, _, explainer| {
                 let explanation = explainer.finish(step, source.interface_name());
-                annotator.write(&explanation, source).map_err(Failure::input)
+                annotator.write(&explanation, source).map_err(unwritten)
             })?;
-            annotator.finish().map_err(Failure::input)?;
+            annotator.finish().map_err(unwritten)?;
             fault
         }
         Some(path) => {
-            let mut writer = Writer::create(path).map_err(Failure::input)?;
-            let mut sink = ToSink::new(&mut writer, router.topology()).map_err(Failure::input)?;
-            let fault = job.drive(&mut source, &mut sink, &mut silent, |_, _, sink, _| match sink.take_fault() {
-                Some(fault) => Err(Failure::input(fault)),
-                None => Ok(()),
+            let mut writer = Writer::create(path).map_err(unwritten)?;
+            let mut sink = ToSink::new(&mut writer, router.topology()).map_err(unwritten)?;
+            let fault = job.drive(&mut source, &mut sink, &mut silent, |_, _, sink, _| {
+                sink.take_fault().map_or(Ok(()), |e| Err(unwritten(e)))
             })?;
-            sink.finish().map_err(Failure::input)?;
+            sink.finish().map_err(unwritten)?;
             fault
         }
         None => job.drive(&mut source, &mut Discard, &mut silent, |_, _, _, _| Ok(()))?,
@@ -78,21 +80,42 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
     }
 }
 
+/// Why what the router emitted could not be written.
+pub(crate) fn unwritten(why: CaptureError) -> Failure {
+    match &why.fault {
+        Fault::Io(e) => lost(&why.file, e),
+        _ => Failure::input(why),
+    }
+}
+
 /// The words of `--output`.
 fn formats(words: &[String]) -> Result<Output, Failure> {
+    let refuse = |why: OutputError| match why {
+        OutputError::Unknown(word) => Failure::usage(format!("--output: no format '{word}'; there are {FORMATS}")),
+        other => Failure::usage(format!("--output: {other}")),
+    };
     let mut output = Output::default();
     for word in words {
-        output.add(word).map_err(Failure::usage)?;
+        output.add(word).map_err(refuse)?;
     }
-    output.check().map_err(Failure::usage)?;
+    output.check().map_err(refuse)?;
     Ok(output)
+}
+
+/// Whether anybody reads what is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stdout {
+    Read,
+    Closed,
 }
 
 struct Job<'a> {
     args: &'a args::Replay,
     output: Output,
     router: &'a Router,
+    names: Names,
     replay: Replay,
+    stdout: Stdout,
     started: Instant,
 }
 
@@ -120,7 +143,7 @@ impl Job<'_> {
                     }
                 }
                 Ok(None) => break None,
-                Err(fault) => break Some(Failure::input(fault)),
+                Err(fault) => break Some(self.names.fault(&fault)),
             }
             if self.args.events {
                 self.print_events(&mut events, &mut text)?;
@@ -130,7 +153,21 @@ impl Job<'_> {
         Ok(fault)
     }
 
-    fn print_events(&self, events: &mut Vec<uct_engine::Event>, text: &mut String) -> Result<(), Failure> {
+    /// Prints. Where nobody reads any more, the work goes on only if there is a file to write.
+    fn print(&mut self, text: &str) -> Result<(), Failure> {
+        if self.stdout == Stdout::Closed {
+            return Ok(());
+        }
+        match print(text) {
+            Err(failure) if failure.is_enough() && self.args.out.write.is_some() => {
+                self.stdout = Stdout::Closed;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn print_events(&mut self, events: &mut Vec<uct_engine::Event>, text: &mut String) -> Result<(), Failure> {
         self.router.engine().take_events(events);
         if events.is_empty() {
             return Ok(());
@@ -140,11 +177,11 @@ impl Job<'_> {
         for event in events.drain(..) {
             format.event(&event, text);
         }
-        print(text)
+        self.print(text)
     }
 
     /// Prints what was asked for at the end, and the summary.
-    fn report(&self, is_listed: bool) -> Result<(), Failure> {
+    fn report(&mut self, is_listed: bool) -> Result<(), Failure> {
         let engine = self.router.engine();
         let now = self.replay.now();
         let mut text = String::new();
@@ -164,8 +201,8 @@ impl Job<'_> {
         if self.args.stats {
             self.stats(&mut text);
         }
-        print(&text)?;
-        eprint!("{}", self.summary());
+        self.print(&text)?;
+        say(self.summary().trim_end());
         Ok(())
     }
 
@@ -195,7 +232,7 @@ impl Job<'_> {
             if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
         };
         let mut s = String::new();
-        let _ = write!(s, "{} packets in", HumanCount(counts.frames));
+        let _ = write!(s, "{} in", many(counts.frames, "packet"));
         for (n, what) in [
             (counts.outgoing, "sent by the router itself and left out"),
             (counts.restored, "turned back into what the router had received"),
@@ -207,41 +244,30 @@ impl Job<'_> {
             }
         }
         let _ = writeln!(s);
-        let _ = write!(
-            s,
-            "{} forwarded, {} delivered to the router",
-            HumanCount(stats.forwarded.get()),
-            HumanCount(stats.delivered.get())
-        );
-        if stats.own.get() > 0 {
-            let _ = write!(s, ", {} of its own", HumanCount(stats.own.get()));
-        }
-        if stats.held.get() > 0 {
-            let _ = write!(s, ", {} fragments held for the rest", HumanCount(stats.held.get()));
+        let _ = write!(s, "{} forwarded", HumanCount(stats.forwarded.get()));
+        for (n, what) in [
+            (stats.own.get(), "of the router's own sent"),
+            (stats.delivered.get(), "delivered to the router"),
+            (stats.held.get(), "fragments held for the rest"),
+        ] {
+            if n > 0 {
+                let _ = write!(s, ", {} {what}", HumanCount(n));
+            }
         }
         let _ = writeln!(s, ", {} dropped{}", HumanCount(stats.dropped()), reasons(&mut stats.dropped_by_reason()));
         let invalid = engine.stats().invalid.get() + engine.stats().error.get();
         let _ = writeln!(s, "{} invalid{}", HumanCount(invalid), reasons(&mut engine.stats().invalid_by_reason()));
-        let _ = writeln!(
-            s,
-            "{} connections made, {} live",
-            HumanCount(engine.stats().insert.get()),
-            HumanCount(engine.count() as u64)
-        );
+        let made = many(engine.stats().insert.get(), "connection");
+        let _ = writeln!(s, "{made} made, {} live", HumanCount(engine.count() as u64));
         let rate = if seconds > 0.0 { counts.frames as f64 / seconds } else { 0.0 };
         let _ = writeln!(s, "{:.3} s, {} packets per second", seconds, HumanCount(rate as u64));
         s
     }
 }
 
-/// Writes to stdout; a reader who has seen enough (`| head`) is no fault.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(e) => Err(Failure::input(format!("standard output: {e}"))),
-        Ok(()) => Ok(()),
-    }
+/// A number of things.
+fn many(n: u64, what: &str) -> String {
+    format!("{} {what}{}", HumanCount(n), if n == 1 { "" } else { "s" })
 }
 
 /// A progress bar on stderr, if that is a terminal and the length is known.

@@ -11,28 +11,64 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use uct_nat::rules::{Colour, Files, Ruleset};
+use uct_nat::rules::{Colour, Files, Refusal, Ruleset};
 
 use crate::Failure;
 
 /// Reads the ruleset of `--rules` and `--rule`.
 pub fn load(file: Option<&Path>, rules: &[String]) -> Result<Ruleset, Failure> {
-    let (name, text) = match file {
-        Some(path) if rules.is_empty() => (shown(path), read(path)?),
-        Some(path) => {
-            read(path).map(drop)?;
-            ("--rule".to_owned(), format!("include \"{}\"\n{}", includable(path), commands(rules)))
-        }
-        None => ("--rule".to_owned(), commands(rules)),
+    let (name, mut text) = match file {
+        Some(path) => (shown(path), read(path)?),
+        None => ("--rule".to_owned(), String::new()),
     };
+    if file.is_some() || rules.is_empty() {
+        // By itself first: a brace that is missing at its end must not be looked for in what follows.
+        let whole = Ruleset::read(&name, &text, &Disk).map_err(|refusal| in_file(&refusal))?;
+        if rules.is_empty() {
+            return Ok(whole);
+        }
+    }
+    text.push('\n');
+    let mut places = Vec::new();
+    for rule in rules {
+        let Place { hook, chain } = Place::of(rule);
+        let _ = writeln!(text, "add table inet uct\nadd chain inet uct {chain} {{ {hook}; }}");
+        let _ = write!(text, "add rule inet uct {chain} ");
+        places.push((text.len(), rule));
+        let _ = writeln!(text, "{rule}");
+    }
     Ruleset::read(&name, &text, &Disk).map_err(|refusal| {
-        let is_plain = !io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let colour = if is_plain { Colour::Never } else { Colour::Always };
-        Failure::input(format!("{refusal}\n{}", refusal.render(colour).trim_end()))
+        let at = refusal.error.span.start as usize;
+        match places.iter().rev().find(|(start, _)| *start <= at) {
+            Some((start, rule)) if *refusal.error.location.file == *name => in_rule(&refusal, *start, rule),
+            _ => in_file(&refusal),
+        }
     })
+}
+
+/// What is wrong with a file: the place in one line, then the line with a caret.
+fn in_file(refusal: &Refusal) -> Failure {
+    let is_plain = !io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let rendered = refusal.render(if is_plain { Colour::Never } else { Colour::Always });
+    // The picture's first line says again what our own line says.
+    let picture: Vec<&str> = rendered.trim_end().lines().skip(1).collect();
+    Failure::input(format!("{refusal}\n{}", picture.join("\n")))
+}
+
+/// What is wrong with a rule of the command line, which stands at `start` in the text that was read.
+fn in_rule(refusal: &Refusal, start: usize, rule: &str) -> Failure {
+    let error = &refusal.error;
+    let place = |at: u32| (at as usize).saturating_sub(start).min(rule.len());
+    let (from, to) = (place(error.span.start), place(error.span.end));
+    let line_start = rule.get(..from).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    let line = rule.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or("");
+    let count = |from, to| rule.get(from..to).map_or(0, |part: &str| part.chars().count());
+    let (blank, carets) = (" ".repeat(count(line_start, from)), "^".repeat(count(from, to).max(1)));
+    let help = error.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    Failure::usage(format!("--rule '{rule}': {}{help}\n  {line}\n  {blank}{carets}", error.message))
 }
 
 fn shown(path: &Path) -> String {
@@ -40,45 +76,37 @@ fn shown(path: &Path) -> String {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    let text = if path.as_os_str() == "-" {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        fs::read_to_string(path)
-    };
-    text.map_err(|e| Failure::input(format!("{}: {e}", shown(path))))
+    let text = if path.as_os_str() == "-" { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
+    text.map_err(|e| Failure::input(format!("{}: {}", shown(path), uct_pipeline::plain(&e))))
 }
 
-/// A path that `include` takes as it stands: a bare name would be looked for elsewhere.
-fn includable(path: &Path) -> String {
-    if path.is_absolute() || path.starts_with(".") || path.starts_with("..") {
-        path.display().to_string()
-    } else {
-        format!("./{}", path.display())
-    }
+/// The chain that a rule without one goes into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    chain: &'static str,
+    hook: &'static str,
 }
 
-/// nft's commands for rules without a table.
-fn commands(rules: &[String]) -> String {
-    if rules.is_empty() {
-        return String::new();
-    }
-    let mut text = "add table inet uct\n".to_owned();
-    for rule in rules {
-        let has = |word: &str| rule.split_whitespace().any(|w| w == word);
-        let (chain, spec) = if has("masquerade") || has("snat") {
-            ("srcnat", "type nat hook postrouting priority srcnat")
-        } else if has("dnat") || has("redirect") {
-            ("dstnat", "type nat hook prerouting priority dstnat")
-        } else if has("notrack") || rule.contains("zone set") {
-            ("raw", "type filter hook prerouting priority raw")
-        } else {
-            ("forward", "type filter hook forward priority filter")
+impl Place {
+    fn of(rule: &str) -> Place {
+        let words: Vec<&str> = rule.split_whitespace().collect();
+        // `ct status dnat` asks about a connection and translates nothing.
+        let says = |wanted: &str| {
+            words.iter().enumerate().any(|(at, word)| {
+                let before = at.checked_sub(1).and_then(|at| words.get(at)).copied().unwrap_or("");
+                *word == wanted && !matches!(before, "status" | "==" | "!=" | "{" | "|") && !before.ends_with(',')
+            })
         };
-        let _ = writeln!(text, "add chain inet uct {chain} {{ {spec}; }}");
-        let _ = writeln!(text, "add rule inet uct {chain} {rule}");
+        if says("masquerade") || says("snat") {
+            Place { chain: "srcnat", hook: "type nat hook postrouting priority srcnat" }
+        } else if says("dnat") || says("redirect") {
+            Place { chain: "dstnat", hook: "type nat hook prerouting priority dstnat" }
+        } else if says("notrack") || words.windows(2).any(|pair| pair == ["zone", "set"]) {
+            Place { chain: "raw", hook: "type filter hook prerouting priority raw" }
+        } else {
+            Place { chain: "forward", hook: "type filter hook forward priority filter" }
+        }
     }
-    text
 }
 
 /// The files that `include` reaches.
@@ -96,5 +124,29 @@ impl Files for Disk {
     fn list(&self, dir: &str) -> Vec<String> {
         let names = fs::read_dir(dir).into_iter().flatten().flatten();
         names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_goes_where_its_statement_belongs() {
+        for (rule, chain) in [
+            ("oifname wan0 masquerade", "srcnat"),
+            ("ip saddr 10.0.0.0/8 snat to 192.0.2.1", "srcnat"),
+            ("tcp dport 80 dnat to 192.168.1.10", "dstnat"),
+            ("udp dport 53 redirect to :5353", "dstnat"),
+            ("udp dport 53 notrack", "raw"),
+            ("iifname lan0 ct zone set 1", "raw"),
+            ("tcp dport 22 drop", "forward"),
+            ("ct status dnat accept", "forward"),
+            ("ct status == dnat accept", "forward"),
+            ("ct status snat,dnat accept", "forward"),
+            ("ct status snat, dnat accept", "forward"),
+        ] {
+            assert_eq!(Place::of(rule).chain, chain, "{rule}");
+        }
     }
 }

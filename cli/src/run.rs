@@ -8,26 +8,20 @@ use std::sync::Arc;
 use uct_engine::Engine;
 use uct_pipeline::control::{Clock, Options, Others, RealClock, Server};
 
-use crate::Failure;
-use crate::args;
 use crate::conntrack::socket_path;
+use crate::{Failure, args, stdio, sysctl};
 
 /// Runs until it is ended.
 pub fn run(args: &args::Run) -> Result<ExitCode, Failure> {
     let engine = Arc::new(Engine::new(args.seed.unwrap_or_else(random_seed)));
-    for setting in &args.sysctl {
-        let Some((key, value)) = setting.split_once('=') else {
-            return Err(Failure::usage(format!("'--sysctl {setting}' is not KEY=VALUE")));
-        };
-        engine.settings().set_by_name(key.trim(), value).map_err(Failure::usage)?;
-    }
+    sysctl::set(engine.settings(), &args.sysctl)?;
     let path = socket_path(args.socket.clone());
     let clock: Arc<dyn Clock> = Arc::new(RealClock::start());
     let others = if args.socket_ro { Others::MayRead } else { Others::MayChange };
     let options = Options { group: args.socket_group.clone(), others, ..Options::at(&path) };
     let fail = |e: std::io::Error| Failure::input(format!("{}: {e}", path.display()));
     let server = Server::bind(options, Arc::clone(&engine), Arc::clone(&clock)).map_err(fail)?;
-    eprintln!("uct: an idle table behind {}", path.display());
+    stdio::say(format_args!("uct: an idle table behind {}", path.display()));
     remove_on_signal(path.clone()).map_err(fail)?;
     std::thread::Builder::new()
         .name("uct-expiry".to_owned())

@@ -4,19 +4,20 @@
 //!   Input ─► Session::open ─► Opened { source, topology } ─► start ─► Session { router, replay, source }
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use uct_engine::Engine;
 use uct_pipeline::capture::{CaptureError, Frame, Interface, Reader, Source};
-use uct_pipeline::replay::{ReadAhead, Replay};
+use uct_pipeline::replay::{ReadAhead, Replay, ReplayError};
 use uct_pipeline::router::Router;
 use uct_pipeline::topology::{Entry, Topology};
 use uct_pipeline::vantage::Vantage;
 
 use crate::args::{self, PortsArg, VantageArg};
 use crate::ports::AsCaptured;
-use crate::{Failure, rules};
+use crate::stdio::say;
+use crate::{Failure, files, rules, sysctl};
 
 /// A capture, read from the start or from where inference left it.
 pub enum Capture {
@@ -53,8 +54,30 @@ pub struct Opened<'a> {
     pub topology: Topology,
 }
 
+/// What the command line calls the files of a replay, for messages.
+#[derive(Clone, Debug)]
+pub struct Names {
+    capture: PathBuf,
+    topology: Option<PathBuf>,
+}
+
+impl Names {
+    /// What is wrong with the capture, and where.
+    pub fn fault(&self, fault: &ReplayError) -> Failure {
+        let ReplayError::NoInterface { number, name, known } = fault else { return Failure::input(fault) };
+        let topology = self.topology.as_deref().map_or("the topology".into(), |path| path.display().to_string());
+        Failure::input(format!(
+            "{}: packet {number}: its interface '{name}' is not in {topology}, which has {known}: \
+             add an [[interface]] named '{name}', or rename one",
+            self.capture.display()
+        ))
+    }
+}
+
 /// A replay, ready to begin.
 pub struct Session {
+    /// Its files.
+    pub names: Names,
     /// The router.
     pub router: Arc<Router>,
     /// The replay.
@@ -63,20 +86,25 @@ pub struct Session {
     pub source: Capture,
 }
 
+/// The files that the command line names.
+fn reads(input: &args::Input) -> Vec<files::Named<'_>> {
+    let mut reads = vec![("IN", input.capture.as_path())];
+    reads.extend(input.setup.rules.iter().map(|path| ("--rules", path.as_path())));
+    reads.extend(input.setup.topology.iter().map(|path| ("--topology", path.as_path())));
+    reads
+}
+
 impl Session {
-    /// Opens the capture and finds out what surrounds the router; what was inferred is said on stderr.
-    pub fn open(input: &args::Input) -> Result<Opened<'_>, Failure> {
+    /// Checks the files of the command line (`writes` are those that it writes), opens the capture and finds out what
+    /// surrounds the router; what was inferred is said on stderr.
+    pub fn open<'a>(input: &'a args::Input, writes: &[files::Named<'_>]) -> Result<Opened<'a>, Failure> {
         let args = &input.setup;
+        files::check(&reads(input), writes)?;
         if args.ports == PortsArg::Capture && input.capture.as_os_str() == "-" {
             return Err(Failure::usage("'--ports capture' reads the capture twice, so it cannot be standard input"));
         }
         let engine = Arc::new(Engine::new(args.seed));
-        for setting in &args.sysctl {
-            let Some((key, value)) = setting.split_once('=') else {
-                return Err(Failure::usage(format!("'--sysctl {setting}' is not KEY=VALUE")));
-            };
-            engine.settings().set_by_name(key.trim(), value).map_err(Failure::usage)?;
-        }
+        sysctl::set(engine.settings(), &args.sysctl)?;
         let reader = Reader::open(&input.capture).map_err(Failure::input)?;
         let (source, topology, entry) = match &args.topology {
             Some(path) => {
@@ -86,7 +114,7 @@ impl Session {
             None => {
                 let (source, inferred) = ReadAhead::infer(reader, &args.inside);
                 for note in &inferred.notes {
-                    eprintln!("uct: no --topology; {note}");
+                    say(format_args!("uct: no --topology; {note}"));
                 }
                 (Capture::ReadAhead(source), inferred.topology, inferred.entry)
             }
@@ -112,6 +140,7 @@ impl Opened<'_> {
             VantageArg::Inside => Vantage::Inside(args.inside.clone()),
         };
         let replay = Replay::new(Arc::clone(&router), entry, vantage);
-        Ok(Session { router, replay, source })
+        let names = Names { capture: capture.to_owned(), topology: args.topology.clone() };
+        Ok(Session { names, router, replay, source })
     }
 }

@@ -3,11 +3,33 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use uct_engine::{SettingError, Settings};
 use uct_pipeline::control::message::{Request, Sysctls};
 
 use crate::Failure;
 use crate::args;
 use crate::conntrack::{Connection, Ended, socket_path};
+use crate::stdio::print;
+
+/// Sets what `--sysctl KEY=VALUE` said.
+pub fn set(settings: &Settings, words: &[String]) -> Result<(), Failure> {
+    const AS: &str = "as nf_conntrack_udp_timeout=30";
+    for word in words {
+        let Some((key, value)) = word.split_once('=') else {
+            return Err(Failure::usage(format!("--sysctl '{word}' is not KEY=VALUE, {AS}")));
+        };
+        settings.set_by_name(key.trim(), value).map_err(|why| {
+            let help = match &why {
+                SettingError::Unknown { nearest: None, .. } => {
+                    format!("; the settings are those of net.netfilter, {AS}")
+                }
+                _ => String::new(),
+            };
+            Failure::usage(format!("--sysctl: {why}{help}"))
+        })?;
+    }
+    Ok(())
+}
 
 /// Reads settings, or sets them.
 pub fn run(args: &args::Sysctl) -> Result<ExitCode, Failure> {
@@ -27,14 +49,15 @@ pub fn run(args: &args::Sysctl) -> Result<ExitCode, Failure> {
     let bare = |text: String| text.split_once("): ").map_or(text.clone(), |(_, rest)| rest.to_owned());
     let mut connection = Connection::open(&path).map_err(|e| Failure::input(bare(e.to_string())))?;
     let sysctl = Sysctls { set: (!set.is_empty()).then_some(set), get: (!get.is_empty()).then_some(get) };
+    let mut text = String::new();
     let done = connection.ask(Request { sysctl: Some(sysctl), ..Request::default() }, |reply| {
         for (key, value) in reply.sysctl.iter().flatten() {
-            println!("net.netfilter.{key} = {value}");
+            text.push_str(&format!("net.netfilter.{key} = {value}\n"));
         }
         Ok(())
     });
     match done {
-        Ok(_) => Ok(ExitCode::SUCCESS),
+        Ok(_) => print(&text).map(|()| ExitCode::SUCCESS),
         Err(Ended::Refused(fault)) => Err(Failure::input(fault.text.unwrap_or_default())),
         Err(Ended::Broken(text)) => Err(Failure::input(text)),
     }

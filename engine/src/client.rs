@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::conn::{Conn, Seed, Unconfirmed};
+use crate::conn::{Conn, Labels, Seed, Unconfirmed};
 use crate::engine::Engine;
 use crate::event::{Client, EventKind, EventMask};
+use crate::sctp::{Sctp, SctpState};
 use crate::state::{State, UdpStream};
 use crate::tcp::{PeerFlags, PeerInfo, Tcp, TcpState};
 use crate::{Counters, Direction, Family, L4, Protocol, Status, Sysctl, Time, Tuple, Zone};
@@ -60,6 +61,13 @@ pub enum Known {
     Nothing,
     /// The TCP state.
     Tcp(TcpState),
+    /// The SCTP state and the tag that each direction carries.
+    Sctp {
+        /// The state.
+        state: SctpState,
+        /// Original, reply.
+        vtags: [u32; 2],
+    },
 }
 
 /// A connection as a client describes it.
@@ -135,6 +143,7 @@ impl Engine {
             state: open(new.original.protocol, new.known),
             accounting: self.settings().is_on(Sysctl::Acct),
             timestamps: self.settings().is_on(Sysctl::Timestamp),
+            labels: Labels::None,
         });
         conn.put_mark(new.mark);
         conn.set_status(new.status & (SETTABLE | Status::NAT | Status::NAT_DONE));
@@ -172,11 +181,11 @@ impl Engine {
         if let Some(helper) = &change.helper {
             conn.with_extras(|e| e.helper = Some(Arc::clone(helper)));
         }
-        if let Known::Tcp(state) = change.known {
-            match &mut conn.lock().state {
-                State::Tcp(tcp) => tcp.inform(state, PeerFlags::SACK_PERM | PeerFlags::BE_LIBERAL),
-                _ => return Err(Refusal::Invalid),
-            }
+        match (change.known, &mut conn.lock().state) {
+            (Known::Nothing, _) => {}
+            (Known::Tcp(state), State::Tcp(tcp)) => tcp.inform(state, PeerFlags::SACK_PERM | PeerFlags::BE_LIBERAL),
+            (Known::Sctp { state, vtags }, State::Sctp(sctp)) => sctp.inform(state, vtags),
+            _ => return Err(Refusal::Invalid),
         }
         if let Some(mark) = change.mark {
             conn.put_mark(mark);
@@ -220,7 +229,12 @@ fn check(new: &NewConn) -> Result<(), Refusal> {
     if original.inverse().is_none() {
         return Err(Refusal::Invalid);
     }
-    if matches!(new.known, Known::Tcp(_)) && original.protocol != Protocol::TCP {
+    let known = match new.known {
+        Known::Nothing => original.protocol,
+        Known::Tcp(_) => Protocol::TCP,
+        Known::Sctp { .. } => Protocol::SCTP,
+    };
+    if known != original.protocol {
         return Err(Refusal::Invalid);
     }
     if new.status.intersects(Status::EXPECTED | Status::DYING) {
@@ -235,11 +249,15 @@ fn open(protocol: Protocol, known: Known) -> State {
         Protocol::TCP => {
             let state = match known {
                 Known::Tcp(state) => state,
-                Known::Nothing => TcpState::None,
+                _ => TcpState::None,
             };
             let peer = PeerInfo { scale: 0, flags: PeerFlags::SACK_PERM | PeerFlags::BE_LIBERAL };
             State::Tcp(Tcp::inserted(state, [peer; 2]))
         }
+        Protocol::SCTP => State::Sctp(match known {
+            Known::Sctp { state, vtags } => Sctp::inserted(state, vtags),
+            _ => Sctp::inserted(SctpState::None, [0; 2]),
+        }),
         // The two seconds are over: the first packet after an answer makes it a stream.
         Protocol::UDP => State::Udp(UdpStream { after: Time::ZERO }),
         Protocol::UDPLITE | Protocol::GRE => State::Stream,

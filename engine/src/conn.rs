@@ -23,6 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::entry::{Counters, Entry, ProtoInfo};
 use crate::event::EventMask;
+use crate::expect::NewExpectation;
 use crate::settings::TimeoutPolicy;
 use crate::state::State;
 use crate::tcp::{Seq, TcpState};
@@ -96,6 +97,17 @@ pub(crate) struct Seed {
     pub(crate) state: State,
     pub(crate) accounting: bool,
     pub(crate) timestamps: bool,
+    pub(crate) labels: Labels,
+}
+
+/// Whether a connection has room for labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Labels {
+    /// It has none, and no rule can give it any.
+    #[default]
+    None,
+    /// It has, whether any is set or not.
+    Room,
 }
 
 impl Conn {
@@ -342,6 +354,10 @@ pub struct Unconfirmed(Conn);
 
 impl Unconfirmed {
     pub(crate) fn new(seed: Seed) -> Self {
+        let extras = match seed.labels {
+            Labels::None => None,
+            Labels::Room => Some(Box::new(Extras { labels: Some(0), ..Extras::default() })),
+        };
         Unconfirmed(Conn {
             id: seed.id,
             tuples: [seed.original, seed.reply],
@@ -355,7 +371,7 @@ impl Unconfirmed {
             counters: seed.accounting.then(Default::default),
             start: seed.timestamps.then(|| AtomicU64::new(0)),
             stop: AtomicU64::new(0),
-            inner: Mutex::new(Inner { state: seed.state, extras: None }),
+            inner: Mutex::new(Inner { state: seed.state, extras }),
         })
     }
 
@@ -367,6 +383,16 @@ impl Unconfirmed {
     /// It borrows an address of this interface: see [`Conn::bound_to`].
     pub fn bind_to(&mut self, interface: NonZeroU32) {
         self.0.bound = interface.get();
+    }
+
+    /// It was expected: it has a master, whose mark it inherits.
+    pub(crate) fn announced_by(&self, wanted: &NewExpectation) {
+        self.set_status(Status::EXPECTED);
+        self.put_mark(wanted.master.mark());
+        self.with_extras(|e| {
+            e.master = Some(Arc::clone(&wanted.master));
+            e.helper = wanted.helper.clone();
+        });
     }
 
     pub(crate) fn start(&mut self, now: Time) {

@@ -3,17 +3,21 @@
 //! It has no clock, no thread, no socket and no randomness of its own: `now` is a parameter, the hash seed is given.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::conn::{Conn, ConnId, Ct, Unconfirmed};
+use crate::client::Refusal;
+use crate::conn::{Conn, ConnId, Ct, Labels, Unconfirmed};
 use crate::event::{Client, Event, EventKind, EventMask, Events};
+use crate::expect::{ExpectEvent, Expectation, Expectations, NewExpectation, Tell};
 use crate::expiry::Expiry;
 use crate::observe::{Observer, Silent};
+use crate::state::State;
 use crate::table::{Table, Taken};
-use crate::{Direction, Entry, Gone, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Tuple, Zone};
+use crate::tcp::TcpState;
+use crate::{Direction, Entry, Gone, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone};
 
 /// A connection tracker.
 #[derive(Debug)]
@@ -25,8 +29,11 @@ pub struct Engine {
     stats: Stats,
     count: AtomicUsize,
     ids: AtomicU32,
+    /// Whether new connections have room for labels.
+    has_labels: AtomicBool,
     /// Destroyed connections that NAT had looked at, for NAT to forget.
     gone: Mutex<Vec<Arc<Conn>>>,
+    expectations: Expectations,
 }
 
 /// The answer of stop 8.
@@ -53,13 +60,25 @@ impl Engine {
             stats: Stats::default(),
             count: AtomicUsize::new(0),
             ids: AtomicU32::new(1),
+            has_labels: AtomicBool::new(false),
             gone: Mutex::default(),
+            expectations: Expectations::new(hash_seed),
         }
     }
 
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether connections made from now on have room for labels. As in Linux they have it only while a rule sets some: a
+    /// connection that is older than the rule never gets a label from it.
+    pub fn keep_labels(&self, labels: Labels) {
+        self.has_labels.store(labels == Labels::Room, Ordering::Relaxed);
+    }
+
+    pub(crate) fn labels(&self) -> Labels {
+        if self.has_labels.load(Ordering::Relaxed) { Labels::Room } else { Labels::None }
     }
 
     /// The counters.
@@ -179,6 +198,22 @@ impl Engine {
         }
     }
 
+    /// A rule has refused a packet of this connection with a reset: both ends will close, so it closes now, whatever its
+    /// window would say of that reset.
+    pub fn refused_with_reset(&self, conn: &Arc<Conn>, now: Time) {
+        let mut inner = conn.lock();
+        let inner = &mut *inner;
+        let State::Tcp(tcp) = &mut inner.state else { return };
+        let before = tcp.close();
+        if before == TcpState::Close || conn.status().contains(Status::FIXED_TIMEOUT) {
+            return;
+        }
+        let policy = inner.extras.as_ref().and_then(|e| e.timeouts.as_deref());
+        let timeout = Timeouts { settings: &self.settings, policy }.get(Sysctl::TcpTimeoutClose);
+        self.restart(conn, now, timeout);
+        conn.note(EventMask::PROTOINFO);
+    }
+
     /// Starts a connection's timeout anew.
     pub(crate) fn restart(&self, conn: &Arc<Conn>, now: Time, timeout: Duration) {
         conn.set_timeout(now, timeout);
@@ -199,6 +234,7 @@ impl Engine {
         if conn.status().intersects(Status::NAT_DONE) {
             self.gone.lock().push(Arc::clone(conn));
         }
+        self.expectations.forget(conn, now, self.telling());
         true
     }
 
@@ -216,6 +252,7 @@ impl Engine {
 
     /// The same, told to an observer.
     pub fn expire_telling(&self, now: Time, most: usize, observer: &mut impl Observer) -> usize {
+        self.expectations.expire(now, self.telling());
         let mut done = 0;
         while done < most {
             let Some(conn) = self.expiry.pop(now) else { break };
@@ -230,7 +267,59 @@ impl Engine {
 
     /// When [`Engine::expire`] may have something to do next, at the earliest.
     pub fn next_expiry(&self) -> Option<Time> {
-        self.expiry.next()
+        let expectation = self.expectations.next_expiry();
+        self.expiry.next().into_iter().chain(expectation).min()
+    }
+
+    fn telling(&self) -> Tell {
+        if self.events.wanted(self.settings.get(Sysctl::Events)) { Tell::Yes } else { Tell::No }
+    }
+
+    /// Expects a connection that another one announced.
+    pub fn expect(&self, new: NewExpectation, now: Time, by: Option<Arc<Client>>) -> Result<Arc<Expectation>, Refusal> {
+        let limit = self.settings.get(Sysctl::ExpectMax) as usize;
+        self.expectations.insert(new, limit, now, self.telling(), by)
+    }
+
+    /// Expects it no longer. Answers whether it was expected until now.
+    pub fn unexpect(&self, expectation: &Arc<Expectation>, now: Time, by: Option<Arc<Client>>) -> bool {
+        self.expectations.remove(expectation, now, self.telling(), by)
+    }
+
+    /// Expects nothing any more. Answers how much it was.
+    pub fn flush_expectations(&self, now: Time, by: Option<&Arc<Client>>) -> usize {
+        self.expectations().iter().filter(|e| self.unexpect(e, now, by.cloned())).count()
+    }
+
+    /// The expectation that a packet of this tuple would meet.
+    pub fn find_expectation(&self, tuple: &Tuple, zone: Zone) -> Option<Arc<Expectation>> {
+        self.expectations.find(tuple, zone)
+    }
+
+    /// All that is expected, in order of creation.
+    pub fn expectations(&self) -> Vec<Arc<Expectation>> {
+        self.expectations.list()
+    }
+
+    /// How much is expected.
+    pub fn expectation_count(&self) -> usize {
+        self.expectations.count()
+    }
+
+    /// Takes what happened to expectations since the last call, in order.
+    pub fn take_expect_events(&self, into: &mut Vec<ExpectEvent>) {
+        self.expectations.take_events(into);
+    }
+
+    /// Counters of expectations, by the names that `conntrack -S expect` prints.
+    pub fn expect_stats(&self) -> [(&'static str, u64); 3] {
+        let e = &self.expectations;
+        [("expect_new", e.met.get()), ("expect_create", e.created.get()), ("expect_delete", e.deleted.get())]
+    }
+
+    /// The expectation that a packet meets; it is used up, whatever becomes of the packet.
+    pub(crate) fn claim(&self, tuple: &Tuple, zone: Zone, now: Time) -> Option<Arc<Expectation>> {
+        self.expectations.claim(tuple, zone, now, self.telling())
     }
 
     /// Takes the connections that were destroyed since the last call and that NAT had looked at.

@@ -5,7 +5,7 @@
 //! *forward* of the queued time is queued at once. So expiry is exact under any clock, and costs a packet one comparison.
 //!
 //! No queued time is further away than [`LOOK_AGAIN`], so that a connection that was destroyed early is forgotten by the
-//! queue soon after.
+//! queue soon after; and where the clock stands still, at the latest when the queue has become twice as long as what lives.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,16 +20,26 @@ use crate::conn::Conn;
 
 /// How long the queue may go without looking at a connection.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// A queue shorter than this is not swept.
+const SHORT: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Expiry {
     queue: Mutex<Queue>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     heap: BinaryHeap<Reverse<Visit>>,
     next: u64,
+    /// How long it may become before it is swept.
+    most: usize,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { heap: BinaryHeap::new(), next: 0, most: SHORT }
+    }
 }
 
 #[derive(Debug)]
@@ -38,6 +48,14 @@ struct Visit {
     /// Visits of the same time keep their order.
     seq: u64,
     conn: Arc<Conn>,
+}
+
+impl Visit {
+    /// Whether it still has something to do: the connection lives, and no other visit has taken its place.
+    fn is_due(&self) -> bool {
+        self.conn.queued.load(Ordering::Relaxed) == self.at.as_nanos()
+            && !self.conn.status().contains(crate::Status::DYING)
+    }
 }
 
 impl PartialEq for Visit {
@@ -79,11 +97,11 @@ impl Expiry {
             if visit.at > now {
                 return None;
             }
-            let Reverse(Visit { at, conn, .. }) = queue.heap.pop()?;
-            let is_current = conn.queued.load(Ordering::Relaxed) == at.as_nanos();
-            if !is_current || conn.status().contains(crate::Status::DYING) {
+            let Reverse(visit) = queue.heap.pop()?;
+            if !visit.is_due() {
                 continue;
             }
+            let Visit { at, conn, .. } = visit;
             let deadline = conn.deadline();
             if deadline <= at {
                 return Some(conn);
@@ -102,6 +120,10 @@ impl Expiry {
 
 impl Queue {
     fn push(&mut self, at: Time, conn: Arc<Conn>) {
+        if self.heap.len() >= self.most {
+            self.heap.retain(|Reverse(visit)| visit.is_due());
+            self.most = (self.heap.len() * 2).max(SHORT);
+        }
         let seq = self.next;
         self.next += 1;
         self.heap.push(Reverse(Visit { at, seq, conn }));

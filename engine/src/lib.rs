@@ -19,6 +19,7 @@ mod conn;
 mod engine;
 mod entry;
 pub mod event;
+pub mod expect;
 mod expiry;
 mod icmp;
 mod observe;
@@ -36,7 +37,7 @@ mod track;
 mod tuple;
 mod udp;
 
-pub use conn::{Conn, ConnId, Ct, Extras, SeqAdjust, Unconfirmed};
+pub use conn::{Conn, ConnId, Ct, Extras, Labels, SeqAdjust, Unconfirmed};
 pub use engine::{Confirm, Engine, Listening};
 pub use entry::{Counters, Entry, ProtoInfo};
 pub use event::{Client, Event, EventKind, EventMask};

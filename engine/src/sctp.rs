@@ -46,7 +46,7 @@ const COMMON_HEADER: usize = 12;
 /// An association's state, by netfilter's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SctpState {
-    /// No packet was taken yet.
+    /// No packet was taken yet, or none that says something.
     None,
     /// An INIT was seen, or the association is over.
     Closed,
@@ -100,7 +100,7 @@ impl SctpState {
         SctpState::ALL.into_iter().find(|s| s.name() == name)
     }
 
-    /// The setting that holds its timeout; no connection stands in NONE.
+    /// The setting that holds its timeout; NONE has none and lives 10 seconds.
     pub const fn timeout(self) -> Option<Sysctl> {
         Some(match self {
             SctpState::None => return None,

@@ -82,7 +82,11 @@ impl Table {
         let shard = self.shards[Self::shard(hash)].read();
         let place = shard
             .find(hash, |p| p.conn.tuple(p.dir) == tuple && p.conn.zone().id(p.dir) == id && zone.id(p.dir) == id)?;
-        Some((Arc::clone(&place.conn), place.dir))
+        // Of two tuples that are the same (a host that talks to itself on one port) only the first stands here; as measured,
+        // what carries it is a reply.
+        let is_both = place.conn.reply() == tuple && place.conn.zone().id(Direction::Reply) == id;
+        let dir = if is_both { Direction::Reply } else { place.dir };
+        Some((Arc::clone(&place.conn), dir))
     }
 
     /// The connection that has this reply tuple, if `zone` is its zone: found in either direction.
@@ -154,10 +158,16 @@ impl Table {
         there
     }
 
-    /// Collects the connections of one shard, by their original tuples; `None` beyond the last shard.
+    /// Collects the connections of one shard, by their original tuples (by their only one, if the two are the same); `None` beyond the last shard.
     pub(crate) fn list(&self, shard: usize) -> Option<Vec<Arc<Conn>>> {
         let shard = self.shards.get(shard)?.read();
-        Some(shard.iter().filter(|p| p.dir == Direction::Original).map(|p| Arc::clone(&p.conn)).collect())
+        Some(
+            shard
+                .iter()
+                .filter(|p| p.dir == Direction::Original || Self::same(p, &p.conn, Direction::Original))
+                .map(|p| Arc::clone(&p.conn))
+                .collect(),
+        )
     }
 
     /// Up to `most` connections that stand near where the tuple would stand.

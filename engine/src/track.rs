@@ -296,7 +296,7 @@ impl Engine {
         if !self.make_room(tuple, template.zone, now, observer) {
             return Err(Track::TableFull);
         }
-        Ok(Unconfirmed::new(Seed {
+        let opened = Unconfirmed::new(Seed {
             id: self.next_id(),
             original: *tuple,
             reply,
@@ -304,7 +304,12 @@ impl Engine {
             state,
             accounting: self.settings().is_on(Sysctl::Acct),
             timestamps: self.settings().is_on(Sysctl::Timestamp),
-        }))
+            labels: self.labels(),
+        });
+        if let Some(expectation) = self.claim(tuple, template.zone, now) {
+            opened.announced_by(expectation.wanted());
+        }
+        Ok(opened)
     }
 
     /// Asks the protocol's tracker what the packet means.

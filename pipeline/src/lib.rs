@@ -12,3 +12,12 @@ pub mod route;
 pub mod router;
 pub mod topology;
 pub mod vantage;
+
+/// What an operating system's error says, without its number.
+pub fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match (error.raw_os_error(), text.rsplit_once(" (os error ")) {
+        (Some(_), Some((plain, _))) => plain.to_owned(),
+        _ => text,
+    }
+}

@@ -18,10 +18,10 @@
 //! | DF when cut anew | set if one of the longest fragments had it | – |
 //! | whole though it came in pieces | never | if its length is at most that of the longest fragment: two pieces of which one has up to 8 bytes come out as one packet |
 //! | one fragment with a fragment header | never | when cut anew and it fits |
-//! | old boundaries are given up | a piece does not fit | the same |
+//! | old boundaries move | what is looked at or rewritten in one stretch is pulled into the first piece ([`Fragmented::pull`]): a TCP header, an SCTP header whose checksum is verified, what NAT rewrites, the IP header that an ICMP error quotes | the same |
+//! | old boundaries are given up | a piece does not fit, or is no multiple of 8 after a pull | the same |
 //! | | a later fragment had a shorter header than the first (no room for a longer one in its buffer, on veth) | the same; also if the fragmentable part began with headers that now count as unfragmentable |
-//! | | TCP with less than 20 bytes in the first (it is pulled together for a look at its header) | (goes on as it came) |
-//! | length of the pieces then | the least of longest fragment and MTU, payload rounded down to 8 | the longest fragment's, at least 1280 |
+//! | length of the pieces then | the least of longest fragment and MTU, payload rounded down to 8, but for the last | the longest fragment's, at least 1280 |
 //! | options in later pieces | those of the first fragment, not-copied ones as no-operations | extension headers of the first fragment |
 //! | the fragment header stands behind | – | hop-by-hop, routing, and destination options, but not destination options behind a routing header |
 //! | too big | DF and longest fragment > MTU | longest fragment > MTU |
@@ -39,8 +39,6 @@ const IPV6_HEADER: usize = 40;
 const FRAGMENT_HEADER: usize = 8;
 /// What every IPv6 link carries, in bytes (RFC 8200 section 5).
 const IPV6_MIN_MTU: usize = 1280;
-const TCP: u8 = 6;
-const TCP_HEADER: usize = 20;
 
 /// Whether routers may cut a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +60,26 @@ pub struct Fragmented {
     pub dont_fragment: DontFragment,
     /// The pieces, by offset.
     pub pieces: Vec<Piece>,
+}
+
+impl Fragmented {
+    /// Something on the way has looked at, or changed, the first `bytes` of the fragmentable part in one stretch: they were
+    /// pulled into the first piece, and the later ones begin where that ends. A stretch that is not there is not pulled.
+    pub fn pull(&mut self, bytes: usize) {
+        if self.pieces.iter().map(|p| p.len).sum::<usize>() < bytes {
+            return;
+        }
+        while let [first, second, ..] = &mut self.pieces[..]
+            && first.len < bytes
+        {
+            let more = second.len.min(bytes - first.len);
+            first.len += more;
+            second.len -= more;
+            if second.len == 0 {
+                self.pieces.remove(1);
+            }
+        }
+    }
 }
 
 /// One piece of a datagram.
@@ -164,12 +182,10 @@ impl Plan {
         }
         let total = wire_len.checked_sub(header_len)?;
         let limit = how.map_or(mtu, |h| mtu.min(h.longest)).saturating_sub(header_len);
-        let protocol = packet.get(9).copied().unwrap_or(0);
         let room = |h: &&Fragmented| h.wire_len == wire_len && h.pieces.iter().all(|p| p.header_len >= header_len);
         let old = how.filter(room).map(|h| h.pieces.iter().map(|p| p.len).collect::<Vec<_>>());
         let fits = |lens: &Vec<usize>| {
-            let pulled = protocol == TCP && lens.first().is_some_and(|first| *first < TCP_HEADER);
-            !pulled && lens.iter().all(|len| *len <= limit)
+            lens.iter().all(|len| *len <= limit) && lens.iter().rev().skip(1).all(|len| len.is_multiple_of(8))
         };
         match old.filter(fits) {
             Some(lens) => Some(Plan { header_len, lens, kind: Kind::V4(DontFragment::Clear) }),

@@ -38,8 +38,8 @@ pub enum ReplayError {
     Capture(#[from] CaptureError),
     /// A frame of an interface that the router does not have.
     #[error(
-        "packet {number}: the capture's interface '{name}' is not in the topology (which has {known}); \
-         add an [[interface]] named '{name}', or rename it in the capture"
+        "packet {number}: its interface '{name}' is not in the topology, which has {known}: \
+         add an [[interface]] named '{name}', or rename one"
     )]
     NoInterface {
         /// The frame's number.
@@ -70,6 +70,7 @@ enum Port {
     Dev(Dev),
     Local,
     BySource,
+    Nowhere,
 }
 
 /// A replay under way.
@@ -198,6 +199,7 @@ impl Replay {
         let iif = match port {
             Port::Local => return Some(router.send_own(bytes, wire_len, at, out, observer)),
             Port::Dev(dev) => dev,
+            Port::Nowhere => return Some(router.refuse(Drop::NoInterface, observer)),
             Port::BySource => match vantage::entry(&router, bytes) {
                 Some(dev) => dev,
                 None => return Some(router.refuse(Drop::NoInterface, observer)),
@@ -233,8 +235,9 @@ impl Replay {
             self.ports.push(match (self.entry, next) {
                 (_, Some(LOCAL)) => Port::Local,
                 (Entry::Routed, _) | (_, None) => Port::BySource,
-                (Entry::Named, Some(name)) => match topology.dev(name) {
+                (Entry::Named | Entry::NamedIfKnown, Some(name)) => match topology.dev(name) {
                     Some(dev) => Port::Dev(dev),
+                    None if self.entry == Entry::NamedIfKnown => Port::Nowhere,
                     None => {
                         let known: Vec<_> = topology.interfaces.iter().map(|i| i.name.as_str()).collect();
                         return Err(ReplayError::NoInterface {

@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use crate::coverage::Coverage;
 use crate::generate::{Area, Player, Scope};
 use crate::kernel::Pool;
+use crate::observed::Entry;
 use crate::packet::describe;
 use crate::run::{Outcome, Subject, play, sent, shrink};
 use crate::scenario::export;
@@ -81,6 +83,8 @@ pub struct Report {
     pub differences: Vec<(u64, Outcome)>,
     /// Scenarios that could not be played, and why.
     pub failures: Vec<(u64, String)>,
+    /// What was met.
+    pub coverage: Coverage,
     /// How long it took.
     pub took: Duration,
 }
@@ -114,6 +118,7 @@ struct Shared {
     found: AtomicUsize,
     differences: Mutex<Vec<(u64, Outcome)>>,
     failures: Mutex<Vec<(u64, String)>>,
+    coverage: Mutex<Coverage>,
 }
 
 impl Campaign {
@@ -131,6 +136,7 @@ impl Campaign {
             found: AtomicUsize::new(0),
             differences: Mutex::new(Vec::new()),
             failures: Mutex::new(Vec::new()),
+            coverage: Mutex::new(Coverage::default()),
         };
         let threads = if self.only.is_some() { 1 } else { self.threads.max(1) };
         std::thread::scope(|scope| {
@@ -144,6 +150,7 @@ impl Campaign {
             packets: shared.packets.into_inner(),
             differences: shared.differences.into_inner().unwrap_or_default(),
             failures: shared.failures.into_inner().unwrap_or_default(),
+            coverage: shared.coverage.into_inner().unwrap_or_default(),
             took: began.elapsed(),
         }
     }
@@ -179,6 +186,7 @@ impl Campaign {
                         differences.push((number, outcome));
                     }
                 }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 Err(error) => {
                     shared.found.fetch_add(1, Ordering::Relaxed);
                     eprintln!(
@@ -215,6 +223,13 @@ impl Campaign {
         pool.give_back(kernel);
         shared.packets.fetch_add(outcome.scenario.packets() as u64, Ordering::Relaxed);
         shared.scenarios.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut coverage) = shared.coverage.lock() {
+            let mut before: &[Entry] = &[];
+            for (step, observed) in outcome.scenario.steps.iter().zip(&outcome.kernel) {
+                coverage.note(sent(step), before, observed);
+                before = &observed.table;
+            }
+        }
         if self.verbose {
             eprintln!("{}", narrate(&outcome));
         }

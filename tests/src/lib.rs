@@ -6,8 +6,10 @@
 //!              └─► uct (engine or whole path)               ──► Observed ─┘
 //! ```
 
+pub mod behaviour;
 pub mod campaign;
 pub mod compare;
+pub mod coverage;
 pub mod generate;
 pub mod kernel;
 pub mod observed;

@@ -163,7 +163,7 @@ pub fn shrink(pool: &mut Pool, subject: &mut (dyn Subject + 'static), outcome: O
     let Some(kind) = outcome.difference.as_ref().map(Difference::kind) else { return Ok(outcome) };
     let mut best = outcome;
     let mut attempt = |best: &mut Outcome, scenario: Scenario| -> io::Result<bool> {
-        let mut kernel = pool.take()?;
+        let mut kernel = pool.take_for(&scenario)?;
         let found = replay(&mut kernel, Some(subject), &scenario);
         pool.give_back(kernel);
         let Ok(found) = found else { return Ok(false) };

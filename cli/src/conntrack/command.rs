@@ -133,7 +133,7 @@ fn filter(parsed: &Parsed) -> Filter {
         (!names.is_empty() && !sets).then_some(names)
     };
     let mark = parsed.mark.filter(|_| !sets);
-    let nat = |to: Option<values::NatTo>| to.filter(|_| !sets).map(nat_to);
+    let nat = |to: Option<values::NatTo>| to.map(nat_to);
     Filter {
         family: parsed.family.map(Family::number),
         protocol: parsed.protocol.map(|p| p.0),
@@ -160,7 +160,6 @@ fn filter(parsed: &Parsed) -> Filter {
         reply_zone: parsed.reply_zone,
         label_bits: parsed.label.map(bit_list),
         id: parsed.id,
-        secmark: parsed.secmark,
         src_nat: nat(parsed.src_nat),
         dst_nat: nat(parsed.dst_nat),
         any_nat: nat(parsed.any_nat),

@@ -70,7 +70,7 @@ pub struct Parsed {
     pub status: Option<StatusWish>,
     /// `-m`: value and mask.
     pub mark: Option<(u32, u32)>,
-    /// `-c`.
+    /// `-c`. No connection has a security mark, so nothing is compared, as in a kernel without them.
     pub secmark: Option<u32>,
     /// `-i`.
     pub id: Option<u32>,
@@ -231,7 +231,10 @@ impl Default for Parsed {
 impl Parsed {
     fn take(&mut self, option: Opt, value: Option<&str>, context: &mut Context<'_, '_>) -> Result<(), Problem> {
         let text = value.unwrap_or_default();
-        self.given.add(option);
+        // What is ignored is not illegal either.
+        if option != Opt::NatRange {
+            self.given.add(option);
+        }
         match option {
             Opt::Src | Opt::Dst => {
                 let net = values::net(text)?;
@@ -281,13 +284,17 @@ impl Parsed {
             Opt::Mark => self.mark = Some(values::mark(text)?),
             Opt::Secmark => self.secmark = Some(values::u32(text, "-c")?),
             Opt::Id => self.id = Some(values::u32(text, "-i")?),
-            Opt::SrcNat => self.src_nat = Some(self.nat(value, option)?),
-            Opt::DstNat => self.dst_nat = Some(self.nat(value, option)?),
-            Opt::AnyNat => self.any_nat = Some(self.nat(value, option)?),
+            // Without a value, what was said before stays.
+            Opt::SrcNat => self.src_nat = self.nat(value, option)?.or(self.src_nat).or(Some(NatTo::default())),
+            Opt::DstNat => self.dst_nat = self.nat(value, option)?.or(self.dst_nat).or(Some(NatTo::default())),
+            Opt::AnyNat => self.any_nat = self.nat(value, option)?.or(self.any_nat).or(Some(NatTo::default())),
             Opt::Zone => self.zone = Some(values::u16(text, "-w")?),
             Opt::OrigZone => self.orig_zone = Some(values::u16(text, "--orig-zone")?),
             Opt::ReplyZone => self.reply_zone = Some(values::u16(text, "--reply-zone")?),
             Opt::Label => self.label = Some(self.label.unwrap_or(0) | context.label_bits(text)?),
+            Opt::LabelAdd | Opt::LabelDel if self.given.has(Opt::LabelAdd) && self.given.has(Opt::LabelDel) => {
+                return Err(Problem::Other("cannot use --label-add and --label-del at the same time".to_owned()));
+            }
             Opt::LabelAdd => self.label_add = Some(self.label_add.unwrap_or(0) | context.label_bits(text)?),
             Opt::LabelDel => {
                 let bits = match value {
@@ -297,7 +304,7 @@ impl Parsed {
                 self.label_del = Some(self.label_del.unwrap_or(0) | bits);
             }
             Opt::Output => {
-                self.output.add(text).map_err(output_problem)?;
+                self.output.add(text).and_then(|()| self.output.check()).map_err(output_problem)?;
                 if self.output.has(Output::LABELS) {
                     context.map();
                 }
@@ -331,19 +338,18 @@ impl Parsed {
         Ok(addr)
     }
 
-    fn nat(&mut self, value: Option<&str>, option: Opt) -> Result<NatTo, Problem> {
-        let Some(text) = value else { return Ok(NatTo::default()) };
+    fn nat(&mut self, value: Option<&str>, option: Opt) -> Result<Option<NatTo>, Problem> {
+        let Some(text) = value else { return Ok(None) };
         let to = values::nat(text, option.name())?;
         if let Some(addr) = to.addr {
             self.meet(Family::of(addr))?;
         }
-        Ok(to)
+        Ok(Some(to))
     }
 
     /// Whether it all goes together.
     fn check(&mut self, command: Option<Command>) -> Result<(), Problem> {
         let shape = self.output.shape;
-        self.output.check().map_err(output_problem)?;
         if self.given.has(Opt::AnyNat) && self.given.any(&[Opt::SrcNat, Opt::DstNat]) {
             return Err(Problem::usage("cannot specify `--src-nat' or `--dst-nat' with `--any-nat'"));
         }
@@ -366,10 +372,8 @@ impl Parsed {
         {
             self.fields.check(Kind::of(protocol), self.command, self.table)?;
         }
-        if self.given.has(Opt::LabelAdd) && self.given.has(Opt::LabelDel) {
-            return Err(Problem::Other("cannot use --label-add and --label-del at the same time".to_owned()));
-        }
-        if self.given.has(Opt::Zero) && self.is_filtered() {
+        self.check_masks()?;
+        if self.given.has(Opt::Zero) && self.table == Table::Conntrack && self.is_filtered() {
             return Err(Problem::usage("Can't use -z with filtering parameters"));
         }
         let names_labels = self.given.any(&[Opt::Label, Opt::LabelAdd, Opt::LabelDel]);
@@ -390,10 +394,17 @@ impl Parsed {
             let (first, second) = if reply_only { ("reply-src", "reply-dst") } else { ("src", "dst") };
             return Err(Problem::usage(format!("you have to specify `--{first}' and `--{second}'")));
         }
-        if self.mask.src.is_some() && self.original.src.is_none() && self.table != Table::Expect {
+        Ok(())
+    }
+
+    fn check_masks(&self) -> Result<(), Problem> {
+        if self.table != Table::Conntrack {
+            return Ok(());
+        }
+        if self.mask.src.is_some() && self.original.src.is_none() {
             return Err(Problem::usage("Can't use --mask-src without --src"));
         }
-        if self.mask.dst.is_some() && self.original.dst.is_none() && self.table != Table::Expect {
+        if self.mask.dst.is_some() && self.original.dst.is_none() {
             return Err(Problem::usage("Can't use --mask-dst without --dst"));
         }
         Ok(())

@@ -157,7 +157,7 @@ const TCP_STATES: [&str; 11] = [
     "SYN_SENT2",
     "LISTEN",
 ];
-const SCTP_STATES: [&str; 8] = [
+const SCTP_STATES: [&str; 9] = [
     "NONE",
     "CLOSED",
     "COOKIE_WAIT",
@@ -166,6 +166,7 @@ const SCTP_STATES: [&str; 8] = [
     "SHUTDOWN_SENT",
     "SHUTDOWN_RECD",
     "SHUTDOWN_ACK_SENT",
+    "HEARTBEAT_SENT",
 ];
 const DCCP_STATES: [&str; 10] =
     ["NONE", "REQUEST", "RESPOND", "PARTOPEN", "OPEN", "CLOSEREQ", "CLOSING", "TIMEWAIT", "IGNORE", "INVALID"];
@@ -239,7 +240,7 @@ impl Kind {
             },
             Field::OrigVtag | Field::ReplyVtag | Field::Role => match command {
                 C::Create | C::Add if !expect => Want::Must,
-                C::Update => Want::May,
+                C::Update | C::Get => Want::May,
                 _ => Want::Not,
             },
             Field::Type | Field::Code => match command {

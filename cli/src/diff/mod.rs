@@ -10,7 +10,6 @@
 //!
 //! Exit codes: 0 the two are the same, 1 they differ (or the capture is at fault), 2 wrong usage.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -22,6 +21,7 @@ use crate::explain::model::Explanation;
 use crate::explain::tee::Loss;
 use crate::explain::telling::Telling;
 use crate::session::Session;
+use crate::stdio::Coloured;
 
 mod report;
 mod seen;
@@ -57,11 +57,9 @@ pub fn run(args: &args::Diff) -> Result<ExitCode, Failure> {
     report.tables(a.router().engine().entries(end), b.router().engine().entries(end));
 
     let text = if args.json { report.json() } else { report.text() };
-    let mut out = anstream::AutoStream::new(io::stdout(), args.color.choice());
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(Failure::input(format!("standard output: {e}"))),
-        _ => {}
-    }
+    let mut out = Coloured::new(args.color);
+    out.print(&text)?;
+    out.finish()?;
     Ok(ExitCode::from(u8::from(report.is_different())))
 }
 
@@ -92,14 +90,14 @@ fn side(input: &Input, option: &str, words: &str) -> Result<Telling, Failure> {
             DirArg::Original => "reply",
             DirArg::Reply => "original",
         };
-        for e in Telling::new(Session::open(&input)?.start()?, loss.clone()) {
+        for e in Telling::new(Session::open(&input, &[])?.start()?, loss.clone()) {
             let e = e?;
             if e.ways.iter().any(|w| w.direction == Some(unwanted)) {
                 loss.numbers.insert(e.packet);
             }
         }
     }
-    Ok(Telling::new(Session::open(&input)?.start()?, loss))
+    Ok(Telling::new(Session::open(&input, &[])?.start()?, loss))
 }
 
 /// What both sides have, and what this one has of its own.

@@ -9,7 +9,6 @@
 //! The replay is the one that `uct replay` does; explanation only listens. What is shown is chosen after it happened: the
 //! packets before are replayed all the same.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,7 +17,9 @@ use uct_pipeline::router::Router;
 
 use crate::Failure;
 use crate::args;
+use crate::replay::unwritten;
 use crate::session::{Capture, Session};
+use crate::stdio::Coloured;
 
 pub mod annotate;
 pub mod brief;
@@ -41,40 +42,47 @@ use telling::Telling;
 /// Runs the command.
 pub fn run(args: &args::Explain) -> Result<ExitCode, Failure> {
     let filter = Filter::new(&args.packet, args.conn.as_deref()).map_err(Failure::usage)?;
-    let session = Session::open(&args.input)?.start()?;
+    let writes: Vec<_> = args.out.write.iter().map(|path| ("--write", path.as_path())).collect();
+    let session = Session::open(&args.input, &writes)?.start()?;
     let mut writing = Writing::of(&args.out, &session.router)?;
-    let is_quiet = args.out.is_stdout();
-    let mut out = io::BufWriter::new(anstream::AutoStream::new(io::stdout(), args.color.choice()));
+    let mut is_read = !args.out.is_stdout();
+    let mut out = Coloured::new(args.color);
     let mut text = String::new();
     let done = each(session, |explanation, source| {
         if !filter.takes(&explanation) {
             return Ok(if filter.is_past(explanation.packet) { Flow::Enough } else { Flow::On });
         }
-        writing.write(&explanation, source).map_err(Failure::input)?;
-        if is_quiet {
-            return Ok(Flow::On);
+        writing.write(&explanation, source).map_err(unwritten)?;
+        if is_read {
+            text.clear();
+            show(args, &explanation, &mut text)?;
+            match out.print(&text) {
+                // Where nobody reads any more, the work goes on only if there is a file to write.
+                Err(failure) if failure.is_enough() && args.out.write.is_some() => is_read = false,
+                other => other?,
+            }
         }
-        text.clear();
-        if args.json {
-            let line = serde_json::to_string(&explanation).map_err(|e| Failure::input(format!("JSON: {e}")))?;
-            text.push_str(&line);
-            text.push('\n');
-        } else if args.brief {
-            brief::write(&explanation, &mut text);
-        } else {
-            text::write(&explanation, &mut text);
-        }
-        match out.write_all(text.as_bytes()) {
-            Ok(()) => Ok(Flow::On),
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::Enough),
-            Err(e) => Err(Failure::input(format!("standard output: {e}"))),
-        }
+        Ok(Flow::On)
     });
-    writing.finish().map_err(Failure::input)?;
-    match out.flush() {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::input(format!("standard output: {e}"))),
-        _ => done.map(|()| ExitCode::SUCCESS),
+    writing.finish().map_err(unwritten)?;
+    if is_read {
+        out.finish()?;
     }
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The form that was asked for.
+fn show(args: &args::Explain, explanation: &Explanation, text: &mut String) -> Result<(), Failure> {
+    if args.json {
+        let line = serde_json::to_string(explanation).map_err(|e| Failure::input(format!("JSON: {e}")))?;
+        text.push_str(&line);
+        text.push('\n');
+    } else if args.brief {
+        brief::write(explanation, text);
+    } else {
+        text::write(explanation, text);
+    }
+    Ok(())
 }
 
 /// The capture that is written, if one is.
@@ -91,7 +99,7 @@ impl Writing {
                 "'uct explain --write' writes an annotated capture: say --annotate, or use 'uct replay'",
             )),
             Some(path) => {
-                let annotator = Annotator::create(path, Arc::clone(router)).map_err(Failure::input)?;
+                let annotator = Annotator::create(path, Arc::clone(router)).map_err(unwritten)?;
                 Ok(Writing::Annotated(annotator))
             }
         }

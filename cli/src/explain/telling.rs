@@ -8,10 +8,11 @@ use super::model::Explanation;
 use super::observer::Explainer;
 use super::tee::{Loss, Tee};
 use crate::Failure;
-use crate::session::{Capture, Session};
+use crate::session::{Capture, Names, Session};
 
 /// A replay under way, and what there is to tell of it.
 pub struct Telling {
+    names: Names,
     replay: Replay,
     source: Tee<Capture>,
     explainer: Explainer,
@@ -20,8 +21,8 @@ pub struct Telling {
 impl Telling {
     /// Of a session, without the frames that are lost.
     pub fn new(session: Session, loss: Loss) -> Telling {
-        let Session { router, replay, source } = session;
-        Telling { replay, source: Tee::new(source, loss), explainer: Explainer::new(router) }
+        let Session { names, router, replay, source } = session;
+        Telling { names, replay, source: Tee::new(source, loss), explainer: Explainer::new(router) }
     }
 
     /// The source, which still has the packet's frame.
@@ -52,7 +53,7 @@ impl Iterator for Telling {
     fn next(&mut self) -> Option<Self::Item> {
         match self.replay.step(&mut self.source, &mut Discard, &mut self.explainer) {
             Ok(step) => step.map(|step| Ok(self.explainer.finish(&step, self.source.interface_name()))),
-            Err(fault) => Some(Err(Failure::input(fault))),
+            Err(fault) => Some(Err(self.names.fault(&fault))),
         }
     }
 }

@@ -144,7 +144,8 @@ impl Lab {
         line.extend(["--rules".to_owned(), rules.display().to_string()]);
         line.extend(self.more);
         let Command::Explain(args) = Cli::parse_from(line).command else { panic!("not explain") };
-        let session = Session::open(&args.input).and_then(|o| o.start()).unwrap_or_else(|f| panic!("{}", f.message));
+        let session =
+            Session::open(&args.input, &[]).and_then(|o| o.start()).unwrap_or_else(|f| panic!("{}", f.message));
         let mut all = Vec::new();
         each(session, |e, _| {
             all.push(e);

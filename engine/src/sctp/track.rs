@@ -13,13 +13,19 @@
 //! As in Linux, a packet that turns out invalid at a later chunk keeps what its earlier chunks did, so it is the one place
 //! where an invalid packet changes a state: it takes several chunks and a wrong tag, or an invalid chunk after a good one.
 
+use std::time::Duration;
+
 use super::chunks::{Body, Item, TagOf};
-use super::{BadChunk, Chunk, Next, SctpState, transition};
+use super::transition::{Next, opens, transition};
+use super::{BadChunk, Chunk, SctpState};
 use crate::event::EventMask;
 use crate::observe::Observer;
 use crate::settings::Timeouts;
 use crate::state::{Assured, Update};
 use crate::{Direction, Invalid};
+
+/// NONE has no setting of its own.
+const NONE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An association's SCTP state.
 #[derive(Clone, Copy, Debug)]
@@ -56,14 +62,22 @@ pub(crate) struct Step {
 }
 
 impl Sctp {
+    /// What a client entered, of which no packet was seen.
+    pub(crate) fn inserted(state: SctpState, vtags: [u32; 2]) -> Sctp {
+        Sctp { state, vtags, inits: [Seen::No; 2], strange_heartbeat: None }
+    }
+
+    /// A client says which state it is, and which tags it has.
+    pub(crate) fn inform(&mut self, state: SctpState, vtags: [u32; 2]) {
+        (self.state, self.vtags) = (state, vtags);
+    }
+
     /// The state that a first packet opens: each of its chunks must be one that opens.
     pub(crate) fn open(body: &Body<'_>) -> Result<Sctp, Invalid> {
-        let mut sctp = Sctp { state: SctpState::None, vtags: [0; 2], inits: [Seen::No; 2], strange_heartbeat: None };
+        let mut sctp = Sctp::inserted(SctpState::None, [0; 2]);
         for item in body.items() {
             match item.chunk {
-                chunk if matches!(transition(Direction::Original, chunk, SctpState::None).0, Next::Invalid) => {
-                    return Err(Invalid::SctpNew(chunk));
-                }
+                chunk if !opens(chunk) => return Err(Invalid::SctpNew(chunk)),
                 Chunk::Heartbeat => sctp.vtags[Direction::Original as usize] = body.tag,
                 // What answers it is a SHUTDOWN COMPLETE with this packet's own tag (RFC 9260 §8.5.1 E).
                 Chunk::ShutdownAck => sctp.vtags[Direction::Reply as usize] = body.tag,
@@ -94,10 +108,10 @@ impl Sctp {
             Err(why) => step.update = Update::Invalid { why, timeout: None },
             Ok(Judged::LetThrough) => {}
             Ok(Judged::Ask) => {
-                if let Some(key) = self.state.timeout() {
-                    let (events, assured) = (EventMask::empty(), Assured::AsBefore);
-                    step.update = Update::Refresh { timeout: timeouts.get(key), from: Some(key), events, assured };
-                }
+                let key = self.state.timeout();
+                let timeout = key.map_or(NONE_TIMEOUT, |key| timeouts.get(key));
+                let (events, assured) = (EventMask::empty(), Assured::AsBefore);
+                step.update = Update::Refresh { timeout, from: key, events, assured };
             }
         }
         step

@@ -2,6 +2,7 @@
 //!
 //! One arm a cell or a run of cells that share a reason; the golden file `matrix.txt` beside the tests shows the whole
 //! table. What the table cannot know (tags, collisions of INITs, strange heartbeats) is in [`super::track`]. The states
+//! NONE is met by a first packet, whose chunks must be [`opens`], and by what a client entered without a state. The states
 //! follow the wire, not one end: COOKIE_WAIT means that an INIT ACK was seen, SHUTDOWN_SENT that the opener sent SHUTDOWN.
 
 use super::{Chunk, SctpState};
@@ -24,8 +25,15 @@ pub const fn transition(dir: Direction, chunk: Chunk, state: SctpState) -> (Next
     }
 }
 
+/// Whether a first packet may hold the chunk: one that moves NONE, but for the answers that a stranger's packet is not to be
+/// given (RFC 9260 §8.4).
+pub(crate) const fn opens(chunk: Chunk) -> bool {
+    let strays = matches!(chunk, Chunk::Abort | Chunk::CookieAck | Chunk::ShutdownComplete);
+    !strays && !matches!(chunk, Chunk::Other(_))
+}
+
 const fn original(chunk: Chunk, state: SctpState) -> (Next, &'static str) {
-    use Next::{Invalid, To};
+    use Next::To;
     use SctpState::{
         Closed, CookieEchoed, CookieWait, Established, HeartbeatSent, None, ShutdownAckSent, ShutdownRecd, ShutdownSent,
     };
@@ -41,7 +49,6 @@ const fn original(chunk: Chunk, state: SctpState) -> (Next, &'static str) {
         (Chunk::InitAck, None | Closed | HeartbeatSent) => (To(Closed), "the answer to an INIT that was not seen"),
         (Chunk::InitAck, _) => (To(state), "the answer to the peer's INIT in a collision or restart"),
 
-        (Chunk::Abort, None) => (Invalid, "an ABORT opens nothing"),
         (Chunk::Abort, _) => (To(Closed), "aborted"),
 
         (Chunk::Shutdown, None | HeartbeatSent) => (To(Closed), "the end of an association that was not seen"),
@@ -61,14 +68,12 @@ const fn original(chunk: Chunk, state: SctpState) -> (Next, &'static str) {
         (Chunk::CookieEcho, CookieWait) => (To(CookieEchoed), "the cookie goes back"),
         (Chunk::CookieEcho, _) => (To(state), "the cookie was sent again, or a restart"),
 
-        (Chunk::CookieAck, None) => (Invalid, "an association does not begin with COOKIE ACK"),
         (Chunk::CookieAck, CookieEchoed) => (To(Established), "the cookie is acknowledged after a collision of INITs"),
-        (Chunk::CookieAck, HeartbeatSent) => (To(Closed), "the answer to a cookie that was not seen"),
+        (Chunk::CookieAck, None | HeartbeatSent) => (To(Closed), "the answer to a cookie that was not seen"),
         (Chunk::CookieAck, _) => (To(state), "COOKIE ACK, again or too early"),
 
-        (Chunk::ShutdownComplete, None) => (Invalid, "SHUTDOWN COMPLETE opens nothing"),
         (Chunk::ShutdownComplete, ShutdownAckSent) => (To(Closed), "the shutdown is complete"),
-        (Chunk::ShutdownComplete, HeartbeatSent) => (To(Closed), "the end of an association that was not seen"),
+        (Chunk::ShutdownComplete, None | HeartbeatSent) => (To(Closed), "the end of an association that was not seen"),
         (Chunk::ShutdownComplete, _) => (To(state), "SHUTDOWN COMPLETE without a shutdown"),
 
         (Chunk::Heartbeat, None) => (To(HeartbeatSent), "a path is tried: an association that is up elsewhere"),
@@ -77,7 +82,6 @@ const fn original(chunk: Chunk, state: SctpState) -> (Next, &'static str) {
         (Chunk::HeartbeatAck, None) => (To(Closed), "the answer to a heartbeat that was not seen"),
         (Chunk::HeartbeatAck, _) => (To(state), "a path works"),
 
-        (Chunk::Other(_), None) => (Invalid, "only a chunk of the set-up, of a shutdown or a heartbeat is a beginning"),
         (Chunk::Other(_), _) => (To(state), "it moves no state"),
     }
 }
@@ -88,12 +92,12 @@ const fn reply(chunk: Chunk, state: SctpState) -> (Next, &'static str) {
         Closed, CookieEchoed, CookieWait, Established, HeartbeatSent, None, ShutdownAckSent, ShutdownRecd, ShutdownSent,
     };
     match (chunk, state) {
+        (Chunk::Other(_), _) => (To(state), "it moves no state"),
         (_, None) => (Invalid, "an association does not begin with its answer"),
 
         (Chunk::Heartbeat, _) => (To(state), "a path is tried"),
         (Chunk::HeartbeatAck, HeartbeatSent) => (To(Established), "the path works"),
         (Chunk::HeartbeatAck, _) => (To(state), "a path works"),
-        (Chunk::Other(_), _) => (To(state), "it moves no state"),
 
         (_, HeartbeatSent) => (Invalid, "a heartbeat is answered by HEARTBEAT ACK"),
 

@@ -6,13 +6,21 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::conn::{ConnId, Seed, Unconfirmed};
+use crate::conn::{ConnId, Labels, Seed, Unconfirmed};
 use crate::state::State;
 use crate::{L4, Protocol, ZoneScope};
 
 fn conn(id: u32, original: Tuple, reply: Tuple, zone: Zone) -> Arc<Conn> {
-    let seed =
-        Seed { id: ConnId(id), original, reply, zone, state: State::Generic, accounting: false, timestamps: false };
+    let seed = Seed {
+        id: ConnId(id),
+        original,
+        reply,
+        zone,
+        state: State::Generic,
+        accounting: false,
+        timestamps: false,
+        labels: Labels::None,
+    };
     Arc::new(Unconfirmed::new(seed).into_conn())
 }
 

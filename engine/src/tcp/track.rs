@@ -116,6 +116,11 @@ impl Tcp {
         self.peers[sender(Direction::Original)].end
     }
 
+    /// The router itself has sent a reset. Answers the state before.
+    pub(crate) fn close(&mut self) -> TcpState {
+        std::mem::replace(&mut self.state, TcpState::Close)
+    }
+
     pub(crate) fn peer_info(&self) -> [PeerInfo; 2] {
         [self.peers[0].info(), self.peers[1].info()]
     }

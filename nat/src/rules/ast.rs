@@ -116,12 +116,24 @@ pub(crate) enum AddressFamily {
     Ip6,
 }
 
+/// What a NAT statement says its address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NatForm {
+    /// Nothing: an address or a range.
+    Plain,
+    /// `prefix`: the host part stays.
+    Prefix,
+    /// `interval`: a map's values are ranges.
+    Interval,
+    /// `addr . port`: a map's values are addresses with ports.
+    AddressPort,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Nat {
     pub(crate) kind: NatKind,
     pub(crate) family: Option<AddressFamily>,
-    /// `prefix` was written.
-    pub(crate) prefix: bool,
+    pub(crate) form: NatForm,
     pub(crate) address: Option<Expr>,
     pub(crate) port: Option<Expr>,
     pub(crate) flags: Vec<NatFlag>,

@@ -190,7 +190,7 @@ impl Ruleset {
         }
     }
 
-    /// A statement that changes something and decides nothing.
+    /// A statement that changes something and decides nothing. Without a connection to change, the rule goes on all the same.
     fn effect(&self, op: &Op, rule: RuleId, cx: &mut Context<'_>, observer: &mut impl Observer) -> Option<()> {
         let tracked = match cx.tracking {
             Tracking::Tracked { ct, .. } => Some(ct),
@@ -203,15 +203,27 @@ impl Ruleset {
                 bytes.fetch_add(cx.packet.wire_len() as u64, Ordering::Relaxed);
             }
             Op::Log(prefix) => observer.log(rule, prefix),
-            Op::Notrack if matches!(cx.tracking, Tracking::Before) => cx.tracking = Tracking::Untracked,
+            // As measured: a packet with a zone is past `notrack`, and of two zones the first holds.
+            Op::Notrack if matches!(cx.tracking, Tracking::Before) && cx.template.zone == Zone::DEFAULT => {
+                cx.tracking = Tracking::Untracked;
+            }
             Op::SetMark(value) => cx.mark = self.load(value, cx)? as u32,
             Op::SetCtMark(value) => {
                 let value = self.load(value, cx)? as u32;
-                tracked?.set_mark(value);
+                if let Some(ct) = tracked {
+                    ct.set_mark(value);
+                }
             }
             Op::SetZone(dir, value) => {
                 let id = self.load(value, cx)? as u16;
-                if matches!(cx.tracking, Tracking::Before) {
+                let may = match cx.tracking {
+                    Tracking::Before => cx.template.zone == Zone::DEFAULT,
+                    // And a zone undoes `notrack`.
+                    Tracking::Untracked => true,
+                    _ => false,
+                };
+                if may {
+                    cx.tracking = Tracking::Before;
                     let scope = match dir {
                         None => ZoneScope::Both,
                         Some(CtDir::Original) => ZoneScope::Original,
@@ -222,11 +234,15 @@ impl Ruleset {
             }
             Op::SetLabel(value) => {
                 let bits = self.load(value, cx)?;
-                let ct = tracked?;
-                ct.set_labels(ct.labels().unwrap_or(0) | bits);
+                // A connection without room for labels stays without.
+                if let Some(ct) = tracked
+                    && let Some(labels) = ct.labels()
+                {
+                    ct.set_labels(labels | bits);
+                }
             }
-            Op::SetHelper(at) => self.set_helper(*at, tracked?),
-            Op::SetTimeout(at) => self.set_timeout(*at, tracked?),
+            Op::SetHelper(at) => tracked.map_or((), |ct| self.set_helper(*at, ct)),
+            Op::SetTimeout(at) => tracked.map_or((), |ct| self.set_timeout(*at, ct)),
             Op::SetExpectation(at) if tracked.is_some() => cx.expectation = Some(*at),
             Op::MaxSeg(size) if cx.packet.protocol() == uct_engine::Protocol::TCP => {
                 cx.packet.transport()?;

@@ -5,7 +5,7 @@
 //! `1h30m` is a word, a newline is a token (it ends a rule) unless a backslash stands before it, and `#` hides the rest of a line.
 //! Where nft would silently read something else than a person does (`010` is eight there), we refuse.
 
-use super::error::{Result, refuse};
+use super::error::{Fault, Result, refuse};
 use super::source::{FileId, Span};
 use std::net::Ipv6Addr;
 
@@ -102,6 +102,16 @@ impl Lexer<'_> {
             self.push(Kind::Word, start, start + length);
             return Ok(());
         }
+        let run = rest.bytes().take_while(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')).count();
+        if rest[..run].contains('.') && rest[..run].parse::<Ipv6Addr>().is_ok() {
+            let what = format!("nft does not read '{}'", &rest[..run]);
+            return Err(Fault::new(self.span(start, start + run), what).help("write it without dots"));
+        }
+        if let Some(length) = class_id(rest) {
+            let fault =
+                Fault::new(self.span(start, start + length), format!("nft reads '{}' as one word", &rest[..length]));
+            return Err(fault.help("put a space before the ':'"));
+        }
         if rest.starts_with(|c: char| c.is_ascii_digit()) {
             let dotted = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
             if rest[..dotted].trim_end_matches('.').contains('.') {
@@ -178,10 +188,28 @@ fn address(text: &str) -> Option<usize> {
     if run.get(..17).is_some_and(is_mac) && !run[17..].starts_with(':') {
         return Some(17);
     }
-    (2..=run.len()).rev().find(|&length| run[..length].parse::<Ipv6Addr>().is_ok()).or_else(|| {
+    // Of the forms that end like an IPv4 address nft reads only those that begin with two colons.
+    let known = |text: &str| text.parse::<Ipv6Addr>().is_ok() && (!text.contains('.') || nft_mapped(text));
+    (2..=run.len()).rev().find(|&length| known(&run[..length])).or_else(|| {
         let ipv4 = run[..dots].parse::<std::net::Ipv4Addr>();
         ipv4.ok().map(|_| dots)
     })
+}
+
+fn nft_mapped(text: &str) -> bool {
+    let rest =
+        text.strip_prefix("::").map(|rest| rest.strip_prefix("ffff:").or(rest.strip_prefix("FFFF:")).unwrap_or(rest));
+    rest.is_some_and(|rest| !rest.contains(':'))
+}
+
+/// The length of what nft takes for a traffic class, `1:10`: up to four hexadecimal digits on both sides of a colon.
+fn class_id(text: &str) -> Option<usize> {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_hexdigit).count();
+    let major = digits(text);
+    let rest = text.get(major..)?.strip_prefix(':')?;
+    let minor = digits(rest);
+    let ends = rest[minor..].starts_with([' ', '\t', '\n', ':', '-', '}', ',']);
+    ((1..=4).contains(&major) && (1..=4).contains(&minor) && ends).then_some(major + 1 + minor)
 }
 
 fn is_mac(text: &str) -> bool {
@@ -227,7 +255,7 @@ mod tests {
             ("2001:db8::1-2001:db8::9", "2001:db8::1|-|2001:db8::9"),
             ("{ 2001:db8::1 : accept }", "{|2001:db8::1|:|accept|}"),
             ("to :8080", "to|:|8080"),
-            ("00:11:22:aa:bb:cc abc:1", "00:11:22:aa:bb:cc|abc|:|1"),
+            ("00:11:22:aa:bb:cc abc :1", "00:11:22:aa:bb:cc|abc|:|1"),
             ("1h30m 0x1f != <= << $a @b", "1h30m|0x1f|!=|<=|<<|$|a|@|b"),
             ("a \\\n b # c ; d\ne", "a|b|\n|e"),
             ("\"a b\";", "\"a b\"|;"),
@@ -241,7 +269,20 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused() {
-        for text in ["010", "0xzz", "\"abc", "10x", "99999999999999999999", "é", "`", "1.2.3.4x", "\\ \n"] {
+        for text in [
+            "010",
+            "0xzz",
+            "\"abc",
+            "10x",
+            "99999999999999999999",
+            "é",
+            "`",
+            "1.2.3.4x",
+            "\\ \n",
+            "80:81 ",
+            "$a:80 ",
+            "1.2.3",
+        ] {
             assert!(lex(FileId(0), text).is_err(), "{text}");
         }
     }

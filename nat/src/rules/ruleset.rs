@@ -3,7 +3,7 @@
 use super::action::NatVerdict;
 use super::ast::{Excess, Limit, Policy, TableFamily};
 use super::limit::{Bucket, ConnCount};
-use super::program::{CompiledRule, Data};
+use super::program::{CompiledRule, Data, Op};
 use super::set::Keys;
 use super::source::{Location, Sources, Span};
 use super::{ChainId, ChainKind, Hook, RuleId};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use uct_engine::{Counters, Family, Protocol, TimeoutPolicy};
+use uct_engine::{Counters, Family, Labels, Protocol, TimeoutPolicy};
 
 /// The protocol and the family a timeout policy is for.
 pub(super) type TimeoutScope = (Option<Family>, Protocol);
@@ -192,6 +192,13 @@ impl Ruleset {
     /// The NAT chains of a hook, in order.
     pub(super) fn nat_chains(&self, family: Family, hook: Hook) -> &[ChainId] {
         &self.nat[family_index(family)][hook as usize]
+    }
+
+    /// Whether a rule sets labels: only then have new connections room for them.
+    pub fn labels(&self) -> Labels {
+        let mut rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        let sets = rules.any(|rule| rule.ops.iter().any(|op| matches!(op, Op::SetLabel(_))));
+        if sets { Labels::Room } else { Labels::None }
     }
 
     /// Whether NAT takes part at all: with one NAT chain anywhere in the family it does at all four of its hooks.

@@ -717,6 +717,24 @@ fn related_packets_are_called_so() {
     assert_eq!(world.send(Hook::Forward, error).logged, ["related"]);
 }
 
+#[test]
+fn a_statement_with_nothing_to_change_lets_the_rule_go_on() {
+    let world = World::forward("ct mark set 7 ct label set 3 drop\n accept");
+    let mut bytes = tcp("10.0.0.2", 1, "192.0.2.1", 2, SYN);
+    let packet = Packet::parse(&mut bytes, 40).unwrap();
+    for tracking in [Tracking::Invalid, Tracking::Untracked] {
+        assert_eq!(world.ask(Hook::Forward, &packet, tracking).decision, Decision::Drop);
+    }
+    let world = World::forward("ct mark set ct mark or 7 drop\n accept");
+    assert_eq!(
+        world.ask(Hook::Forward, &packet, Tracking::Invalid).decision,
+        Decision::Accept,
+        "what is not there is not read"
+    );
+    let world = World::forward("tcp option maxseg size set 100 drop\n accept");
+    assert!(world.accepts(udp("10.0.0.2", 1, "192.0.2.1", 2)), "only TCP has options");
+}
+
 /// One observer hears of a rule once all of its matches were true.
 #[test]
 fn observers_hear_of_rules_that_matched() {

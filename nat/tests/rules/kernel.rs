@@ -94,6 +94,15 @@ fn nft_accepts_every_ruleset_that_uct_accepts() {
     }
 }
 
+#[test]
+fn nft_accepts_the_examples_of_the_documentation() {
+    let examples = crate::docs::examples();
+    let Some(answers) = ask("docs", How::CheckAndLoad, &examples) else { return };
+    for (text, answer) in examples.iter().zip(answers) {
+        assert_eq!(answer, Nft::Accepts, "{text}");
+    }
+}
+
 /// `+` and `~` are what nft accepts, `-` what it refuses: so the marks tell the truth about both.
 #[test]
 fn nft_agrees_with_every_mark_in_the_snippets() {

@@ -6,6 +6,7 @@
 //! | `corpus` | whole rulesets as people write them (`corpus/`), and what nft knows and uct does not (`beyond/`) |
 //! | `carets` | the caret stands under what is wrong: `carets.txt` |
 //! | `kernel` | all that is accepted above, nft accepts and the kernel loads |
+//! | `docs` | the examples of `docs/rules.md` |
 //! | `decide` | what rules decide about packets |
 //! | `soup` | no text, however wrong, makes reading panic, hang or take much memory |
 //!
@@ -15,6 +16,7 @@
 mod carets;
 mod corpus;
 mod decide;
+mod docs;
 mod kernel;
 mod snippets;
 mod soup;

@@ -29,7 +29,8 @@ pub(crate) fn sections() -> Vec<(String, Vec<Snippet>)> {
     sections
 }
 
-fn in_chain(header: &str, rule: &str) -> String {
+/// A rule in a chain of this kind.
+pub(crate) fn in_chain(header: &str, rule: &str) -> String {
     let [family, kind, hook, priority] = header.split(' ').collect::<Vec<_>>()[..] else {
         panic!("bad header {header}")
     };

@@ -62,7 +62,7 @@ impl std::error::Error for CaptureError {
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// The operating system, or the unpacking, said no.
-    #[error("{0}")]
+    #[error("{}", crate::plain(.0))]
     Io(#[source] io::Error),
     /// Nothing in it.
     #[error("the file is empty")]

@@ -47,6 +47,10 @@ impl Reader {
         }
         let file = path.display().to_string();
         match File::open(path) {
+            Ok(from) if from.metadata().is_ok_and(|m| m.is_dir()) => {
+                let fault = Fault::Io(io::ErrorKind::IsADirectory.into());
+                Err(CaptureError { file, place: None, fault })
+            }
             Ok(from) => Reader::new(file, from),
             Err(e) => Err(CaptureError { file, place: None, fault: Fault::Io(e) }),
         }

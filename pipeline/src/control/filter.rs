@@ -81,8 +81,6 @@ filter! {
     label_bits: Vec<u8>,
     /// The connection's number.
     id: u32,
-    /// The security mark; no connection has one but 0.
-    secmark: u32,
     /// Its source is translated, to this if something is named.
     src_nat: NatTo,
     /// Its destination is translated.
@@ -168,7 +166,6 @@ impl Matcher {
             && is(f.reply_zone, counting(entry.zone, ZoneScope::Reply))
             && entry.labels.unwrap_or(0) & self.labels == self.labels
             && is(f.id, entry.id.0)
-            && is(f.secmark, 0)
             && f.src_nat.is_none_or(|to| translated(entry, Manip::Src, to))
             && f.dst_nat.is_none_or(|to| translated(entry, Manip::Dst, to))
             && f.any_nat.is_none_or(|to| translated(entry, Manip::Src, to) || translated(entry, Manip::Dst, to))

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use uct_engine::client::{self, Change, Known, NewConn, Refusal};
+use uct_engine::sctp::SctpState;
 use uct_engine::tcp::TcpState;
 use uct_engine::{
-    Client, Conn, Counters, Direction, Entry, Event, EventKind, Family, L4, Protocol, Status, Sysctl, Time, Tuple,
-    Zone, ZoneScope,
+    Client, Conn, Counters, Direction, Entry, Event, EventKind, Family, L4, ProtoInfo, Protocol, Status, Sysctl, Time,
+    Tuple, Zone, ZoneScope,
 };
 
-use super::filter::{Matcher, bits_of};
+use super::filter::{Matcher, NatTo, bits_of};
 use super::flat::{self, Flat};
 use super::message::{
     Create, Delete, Events, Fault, Flush, Get, Hello, LONGEST_BATCH, List, Reply, Request, Side, Sysctls, Told, Update,
@@ -238,6 +239,12 @@ impl<'a> Work<'a> {
     fn create(&mut self, create: Create) -> Answer {
         let may_exist = create.may_exist == Some(true);
         let nat = (create.src_nat, create.dst_nat);
+        // That it exists counts more than whatever is wrong with the rest.
+        if let Some((tuple, zone)) = asked_original(&create)
+            && self.shared.engine.find(&tuple, zone).is_some()
+        {
+            return if may_exist { Ok(0) } else { Err(Refusal::Exists.into()) };
+        }
         let mut new = new_conn(create)?;
         translate(&self.shared.engine, &mut new, nat.0, nat.1);
         match self.shared.engine.create(new, self.now, Some(Arc::clone(&self.client))) {
@@ -257,8 +264,20 @@ impl<'a> Work<'a> {
             (Ok(add), Ok(del)) => (add, del.map(|d| if d == 0 { u128::MAX } else { d })),
             (Err(fault), _) | (_, Err(fault)) => return Ok(Err(fault)),
         };
-        self.each(update.filter.clone(), |work, conn, entry| {
-            let known = match known(entry.original.protocol, update.state.as_deref()) {
+        // One that cannot be changed does not keep the others from it.
+        let mut refused = None;
+        let changed = self.each(update.filter.clone(), |work, conn, entry| {
+            // What is not given stays: the state as well as each tag.
+            let given = [update.orig_vtag, update.reply_vtag];
+            let (state, vtags) = match entry.proto {
+                ProtoInfo::Sctp { state, vtags: [a, b] } if given != [None; 2] => {
+                    let [x, y] = given;
+                    (update.state.as_deref().or(Some(state.name())), [x.or(Some(a)), y.or(Some(b))])
+                }
+                ProtoInfo::Sctp { vtags: [a, b], .. } => (update.state.as_deref(), [Some(a), Some(b)]),
+                _ => (update.state.as_deref(), given),
+            };
+            let known = match known(entry.original.protocol, state, vtags) {
                 Ok(known) => known,
                 Err(fault) => return Ok(Err(fault)),
             };
@@ -276,13 +295,13 @@ impl<'a> Work<'a> {
                 mark,
                 timeout: update.timeout.map(|t| Duration::from_secs(t.into())),
                 status: status.difference(entry.status),
-                known: if update.state.as_deref() == entry.proto.state_name() { Known::Nothing } else { known },
+                known: if is_known_already(known, &entry.proto) { Known::Nothing } else { known },
                 labels,
                 helper: update.helper.as_deref().filter(|h| entry.helper.as_deref() != Some(*h)).map(Into::into),
             };
             let nothing = change.mark.is_none()
                 && change.timeout.is_none()
-                && change.status.difference(Status::OFFLOAD | Status::HW_OFFLOAD).is_empty()
+                && change.status.is_empty()
                 && change.known == Known::Nothing
                 && change.labels.is_none()
                 && change.helper.is_none();
@@ -290,10 +309,15 @@ impl<'a> Work<'a> {
                 return Ok(Ok(0));
             }
             if let Err(refusal) = work.shared.engine.change(conn, &change, work.now, Some(Arc::clone(&work.client))) {
-                return Ok(Err(refusal.into()));
+                refused.get_or_insert(refusal);
+                return Ok(Ok(0));
             }
             work.show(&conn.entry(work.now))?;
             Ok(Ok(1))
+        })?;
+        Ok(match refused {
+            Some(refusal) => changed.and(Err(refusal.into())),
+            None => changed,
         })
     }
 
@@ -400,9 +424,25 @@ impl<'a> Work<'a> {
     }
 }
 
+/// Whether a connection is in that state already.
+fn is_known_already(known: Known, proto: &ProtoInfo) -> bool {
+    match (known, *proto) {
+        (Known::Nothing, _) => true,
+        (Known::Tcp(wanted), ProtoInfo::Tcp { state, .. }) => wanted == state,
+        (Known::Sctp { state: wanted, vtags: tags }, ProtoInfo::Sctp { state, vtags }) => {
+            (wanted, tags) == (state, vtags)
+        }
+        _ => false,
+    }
+}
+
 /// The state that a client names.
-fn known(protocol: Protocol, state: Option<&str>) -> Result<Known, Fault> {
+fn known(protocol: Protocol, state: Option<&str>, vtags: [Option<u32>; 2]) -> Result<Known, Fault> {
     match (protocol, state) {
+        (Protocol::SCTP, Some(name)) => match SctpState::by_name(name) {
+            Some(state) => Ok(Known::Sctp { state, vtags: vtags.map(Option::unwrap_or_default) }),
+            None => Err(invalid(format!("unknown SCTP state '{name}'"))),
+        },
         (Protocol::TCP, Some(name)) => match TcpState::by_name(name) {
             Some(state) => Ok(Known::Tcp(state)),
             None => Err(invalid(format!("unknown TCP state '{name}'"))),
@@ -435,20 +475,14 @@ fn tuple(protocol: Protocol, side: &Side, inverse: Option<&Tuple>) -> Result<Tup
     Ok(Tuple { src, dst, protocol, l4 })
 }
 
-fn new_conn(create: Create) -> Result<NewConn, Fault> {
-    let protocol = Protocol(create.protocol.ok_or_else(|| invalid("a protocol is needed"))?);
-    let (original, reply) = match (&create.original, &create.reply) {
-        (Some(original), Some(reply)) => {
-            let original = tuple(protocol, original, None)?;
-            (original, tuple(protocol, reply, Some(&original))?)
-        }
-        (Some(side), None) | (None, Some(side)) => {
-            let dir = if create.original.is_some() { Direction::Original } else { Direction::Reply };
-            client::complete(tuple(protocol, side, None)?, dir).ok_or(Refusal::Invalid)?
-        }
-        (None, None) => return Err(invalid("a tuple is needed")),
-    };
-    let zone = match (create.zone, create.orig_zone, create.reply_zone) {
+/// The original tuple and zone of a wish, if they can be told.
+fn asked_original(create: &Create) -> Option<(Tuple, Zone)> {
+    let side = create.original.as_ref()?;
+    Some((tuple(Protocol(create.protocol?), side, None).ok()?, zone(create).ok()?))
+}
+
+fn zone(create: &Create) -> Result<Zone, Fault> {
+    Ok(match (create.zone, create.orig_zone, create.reply_zone) {
         (None, None, None) => Zone::DEFAULT,
         (Some(id), None, None) => Zone { id, scope: ZoneScope::Both },
         // Zone 0 of one direction is zone 0.
@@ -456,7 +490,30 @@ fn new_conn(create: Create) -> Result<NewConn, Fault> {
         (None, Some(id), None) => Zone { id, scope: ZoneScope::Original },
         (None, None, Some(id)) => Zone { id, scope: ZoneScope::Reply },
         _ => return Err(Refusal::Invalid.into()),
+    })
+}
+
+fn new_conn(create: Create) -> Result<NewConn, Fault> {
+    let protocol = Protocol(create.protocol.ok_or_else(|| invalid("a protocol is needed"))?);
+    let (original, reply) = match (&create.original, &create.reply) {
+        (Some(original), Some(reply)) => {
+            let original = tuple(protocol, original, None)?;
+            let mut reply = reply.clone();
+            if create.src_nat.is_some() || create.dst_nat.is_some() {
+                // The end that is translated need not be said twice.
+                let to = |nat: Option<NatTo>| nat.and_then(|n| n.addr);
+                reply.src = reply.src.or(to(create.dst_nat)).or(Some(original.dst));
+                reply.dst = reply.dst.or(to(create.src_nat)).or(Some(original.src));
+            }
+            (original, tuple(protocol, &reply, Some(&original))?)
+        }
+        (Some(side), None) | (None, Some(side)) => {
+            let dir = if create.original.is_some() { Direction::Original } else { Direction::Reply };
+            client::complete(tuple(protocol, side, None)?, dir).ok_or(Refusal::Invalid)?
+        }
+        (None, None) => return Err(invalid("a tuple is needed")),
     };
+    let zone = zone(&create)?;
     let counters = create
         .counters
         .map(|[op, ob, rp, rb]| [Counters { packets: op, bytes: ob }, Counters { packets: rp, bytes: rb }]);
@@ -469,7 +526,7 @@ fn new_conn(create: Create) -> Result<NewConn, Fault> {
         mark: create.mark.unwrap_or(0),
         labels: create.label_bits.as_deref().map(bits_of).transpose().map_err(invalid)?,
         helper: create.helper.as_deref().map(Into::into),
-        known: known(protocol, create.state.as_deref())?,
+        known: known(protocol, create.state.as_deref(), [create.orig_vtag, create.reply_vtag])?,
         counters,
         start: create.start_ns.map(Time::from_nanos),
     })

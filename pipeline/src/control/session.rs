@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use uct_engine::Client;
@@ -17,6 +17,10 @@ use super::server::Shared;
 
 /// How long a client may leave what it asked for unread.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may leave events unread. They are bounded and it is told of a gap, so there is less of a hurry.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
+/// How often a write looks at the clock.
+const TICK: Duration = Duration::from_secs(1);
 /// How many lines of garbage end the conversation.
 const GARBAGE: usize = 16;
 /// Subscriptions that one client may have.
@@ -45,14 +49,33 @@ pub(super) struct Peer {
 pub(super) struct Out(Mutex<UnixStream>);
 
 impl Out {
+    /// Writes a line, or several.
     pub(super) fn line(&self, line: &[u8]) -> io::Result<()> {
+        self.write(line, PATIENCE)
+    }
+
+    /// Writes, as long as some of it is read within `patience`.
+    fn write(&self, mut rest: &[u8], patience: Duration) -> io::Result<()> {
         let mut stream = self.0.lock();
-        let written = stream.write_all(line);
-        if written.is_err() {
-            // Half a line may be out: there is nothing more to say to this client.
-            let _ = stream.shutdown(Shutdown::Both);
+        let mut progress = Instant::now();
+        while !rest.is_empty() {
+            match stream.write(rest) {
+                Ok(n) => {
+                    rest = &rest[n..];
+                    progress = Instant::now();
+                }
+                Err(e)
+                    if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+                        && progress.elapsed() < patience => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    // Half a line may be out: there is nothing more to say to this client.
+                    let _ = stream.shutdown(Shutdown::Both);
+                    return Err(e);
+                }
+            }
         }
-        written
+        Ok(())
     }
 
     pub(super) fn reply(&self, reply: &Reply) -> io::Result<()> {
@@ -74,7 +97,7 @@ fn failed(id: Option<u64>, error: Fault) -> Reply {
 
 /// Talks until the client has enough, or we have.
 pub(super) fn run(shared: &Arc<Shared>, stream: UnixStream, peer: Peer) -> io::Result<()> {
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(TICK))?;
     let mut lines = Lines::new(stream.try_clone()?, LONGEST_REQUEST)?;
     let out = Arc::new(Out(Mutex::new(stream)));
     let mut session = Session { shared, peer, out, client: None, subscriptions: Vec::new() };
@@ -195,7 +218,7 @@ fn tell(out: &Out, id: Option<u64>, subscription: &Subscription) {
                     lines.push(b'\n');
                 }
             }
-            if out.line(&lines).is_err() {
+            if out.write(&lines, LONG_PATIENCE).is_err() {
                 subscription.close();
                 return;
             }

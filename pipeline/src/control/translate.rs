@@ -17,7 +17,6 @@ pub(super) fn translate(engine: &Engine, new: &mut NewConn, src: Option<NatTo>, 
     if src.is_none() && dst.is_none() {
         return;
     }
-    let given = new.reply;
     if let Some(addr) = dst.and_then(|to| to.addr) {
         new.reply.src = addr;
     }
@@ -45,10 +44,11 @@ pub(super) fn translate(engine: &Engine, new: &mut NewConn, src: Option<NatTo>, 
         L4::Ports { src, dst } => (src, dst),
         _ => (0, 0),
     };
-    let ((old_src, old_dst), (new_src, new_dst)) = (ends(given.l4), ends(new.reply.l4));
+    let (was, is) = (new.original, new.reply);
+    let ((old_src, old_dst), (new_src, new_dst)) = (ends(was.l4), ends(is.l4));
     new.status |= Status::NAT_DONE;
-    new.status.set(Status::DST_NAT, given.src != new.reply.src || old_src != new_src);
-    new.status.set(Status::SRC_NAT, given.dst != new.reply.dst || old_dst != new_dst);
+    new.status.set(Status::DST_NAT, dst.is_some() && (was.dst != is.src || old_dst != new_src));
+    new.status.set(Status::SRC_NAT, src.is_some() && (was.src != is.dst || old_src != new_dst));
 }
 
 /// The port itself, or one of its class near a place that depends on the source.

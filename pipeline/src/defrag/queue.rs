@@ -256,9 +256,10 @@ impl Queue {
         self.count += 1;
         self.have += end - f.start;
         self.ecn |= 1 << f.ecn();
-        self.longest = self.longest.max(f.wire_len);
+        let len = f.wire_len - (f.end - end);
+        self.longest = self.longest.max(len);
         if f.dont_fragment() == DontFragment::Set {
-            self.longest_df = self.longest_df.max(f.wire_len);
+            self.longest_df = self.longest_df.max(len);
         }
         if f.start == 0 {
             self.head = Some((f.header.to_vec(), f.fragment_header.to_vec()));

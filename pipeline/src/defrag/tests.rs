@@ -114,6 +114,7 @@ impl Lab {
             Gathered::Whole(datagram) => {
                 let mut out = vec![];
                 let Datagram { bytes, wire_len, fragmented, .. } = &*datagram;
+                let fragmented = &looked_at(bytes, fragmented);
                 let sent = refrag::cut(bytes, *wire_len, Some(fragmented), self.mtu, || 7, |p, _| out.push(brief(p)));
                 self.last = Some((*datagram).clone());
                 match sent {
@@ -134,6 +135,15 @@ impl Lab {
         };
         groups.split('/').map(group).collect::<Vec<_>>().join(" / ")
     }
+}
+
+/// How a datagram is cut once the tracker has looked at its TCP header in one stretch.
+fn looked_at(bytes: &[u8], how: &refrag::Fragmented) -> refrag::Fragmented {
+    let mut how = how.clone();
+    if bytes[0] >> 4 == 4 && bytes[9] == 6 {
+        how.pull(20);
+    }
+    how
 }
 
 /// Lines of `fragments => what leaves`, as measured. A, B, C stand for 0-24M, 24-48M, 48-60.
@@ -588,6 +598,7 @@ fn recorded_from_the_kernel() {
                 Gathered::Whole(whole) => {
                     let Datagram { mut bytes, wire_len, fragmented, .. } = *whole;
                     hop(&mut bytes);
+                    let fragmented = looked_at(&bytes, &fragmented);
                     refrag::cut(&bytes, wire_len, Some(&fragmented), 1500, || 7, |p, _| got.push(p.to_vec())).unwrap();
                 }
                 Gathered::Held { .. } | Gathered::Dropped(_) => {}

@@ -280,6 +280,8 @@ proptest! {
     #[test]
     fn any_packet(payload in prop::collection::vec(any::<u8>(), 0..2000), protocol: u8, six: bool, rest: u32) {
         let bytes = if six { v6(protocol, &payload) } else { v4(protocol, &payload) };
+        // Broken hop-by-hop options never get as far as an answer.
+        prop_assume!(Packet::parse(&mut bytes.clone(), bytes.len()).is_ok());
         let message = Message::too_big(if six { Family::Ipv6 } else { Family::Ipv4 }, rest);
         let source = ip(if six { "2001:db8:1::1" } else { "192.168.1.1" });
         let mut out = vec![];

@@ -5,7 +5,7 @@
 //! quotation is translated back to what the sender knows. (Measured: a traceroute to a forwarded port shows the router with
 //! the public address in its quotation.)
 
-use uct_engine::{Family, Info, Packet, Tracked};
+use uct_engine::{Ct, Family, Info, Packet, Tracked};
 use uct_nat::rules::Reject;
 
 use super::{Cause, Emit, Observer, Origin, Passing, Router, Tracking};
@@ -42,6 +42,9 @@ impl Router {
             Answer::Reject(Reject::TcpReset) => {
                 if let Err(why) = icmp_error::reset(&p.packet, &mut bytes) {
                     return observer.silent(why);
+                }
+                if let Tracking::Tracked(Tracked { ct: Ct::Confirmed(conn), .. }) = &p.tracking {
+                    self.engine.refused_with_reset(conn, p.at);
                 }
                 return self.send_answer(p, bytes, out, observer);
             }

@@ -4,15 +4,51 @@ use std::fmt;
 
 use uct_engine::Malformed;
 
+use crate::defrag::Why;
 use crate::link::LinkError;
 use crate::route::Refusal;
 
-macro_rules! drops {
-    ($($(#[$doc:meta])* $variant:ident $(($field:ty))? = $name:literal;)*) => {
-        /// Why a packet went no further. One counter each, and one sentence.
-        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        pub enum Drop { $($(#[$doc])* $variant $(($field))?,)* }
+/// Why a packet went no further. One counter and one sentence for each reason, also for those within a variant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Drop {
+    /// The link header cannot be read.
+    Link(LinkError),
+    /// Not IP.
+    NotIp,
+    /// Addressed to another host's link address.
+    OtherHost,
+    /// Enters on an interface that the topology lacks.
+    NoInterface,
+    /// Not an IP packet that parses.
+    Malformed(Malformed),
+    /// The fragment, or the datagram it belongs to, cannot be used.
+    Fragment(Why),
+    /// A rule said so, or a chain's policy.
+    Rule(RuleId),
+    /// A rule refused it, with an answer.
+    Reject(RuleId),
+    /// It would open a connection and the table is full.
+    TableFull,
+    /// Masquerade or redirect, and the interface has no address of the family.
+    NoAddress,
+    /// NAT cannot carry it (an ICMP redirect about a translated connection, an established connection by another way).
+    Nat(uct_nat::Refusal),
+    /// Its addresses are not fit to be forwarded.
+    Route(Refusal),
+    /// No route leads to its destination.
+    NoRoute,
+    /// It was sent to all on a link, and is not for the router itself.
+    NotUnicast,
+    /// Its time to live is used up.
+    TimeExceeded,
+    /// It is larger than the way, and must not be cut.
+    TooBig,
+    /// Its connection's tuple was taken when it was to be confirmed.
+    Clash,
+}
 
+macro_rules! reasons {
+    ($($reason:pat => $name:literal,)*) => {
         impl Drop {
             /// How many reasons there are.
             pub const COUNT: usize = [$($name),*].len();
@@ -21,59 +57,61 @@ macro_rules! drops {
 
             /// The reason's short name, as counters and summaries carry it.
             pub fn name(&self) -> &'static str {
-                match self { $(Drop::$variant { .. } => $name),* }
+                match self { $($reason => $name),* }
+            }
+
+            /// Where the reason's counter stands among [`Drop::NAMES`].
+            pub fn index(&self) -> usize {
+                [$(matches!(self, $reason)),*].iter().position(|is_it| *is_it).unwrap_or(0)
             }
         }
     };
 }
 
-drops! {
-    /// The link header cannot be read.
-    Link(LinkError) = "bad-link-header";
-    /// Not IP.
-    NotIp = "not-ip";
-    /// Addressed to another host's link address.
-    OtherHost = "other-host";
-    /// Enters on an interface that the topology lacks.
-    NoInterface = "no-interface";
-    /// Not an IP packet that parses.
-    Malformed(Malformed) = "malformed";
-    /// The fragment, or the datagram it belongs to, cannot be used.
-    Fragment(crate::defrag::Why) = "bad-fragment";
-    /// A rule said so, or a chain's policy.
-    Rule(RuleId) = "rule";
-    /// A rule refused it, with an answer.
-    Reject(RuleId) = "reject";
-    /// It would open a connection and the table is full.
-    TableFull = "table-full";
-    /// Masquerade or redirect, and the interface has no address of the family.
-    NoAddress = "no-address";
-    /// NAT cannot carry it (an ICMP redirect about a translated connection, an established connection by another way).
-    Nat(uct_nat::Refusal) = "nat";
-    /// Its addresses are not fit to be forwarded.
-    Route(Refusal) = "martian";
-    /// No route leads to its destination.
-    NoRoute = "no-route";
-    /// It was sent to all on a link, and is not for the router itself.
-    NotUnicast = "not-unicast";
-    /// Its time to live is used up.
-    TimeExceeded = "time-exceeded";
-    /// It is larger than the way, and must not be cut.
-    TooBig = "too-big";
-    /// Its connection's tuple was taken when it was to be confirmed.
-    Clash = "clash";
+reasons! {
+    Drop::Link(LinkError::Short { .. }) => "link-short-header",
+    Drop::Link(LinkError::TooManyTags) => "link-too-many-tags",
+    Drop::Link(LinkError::Version(_)) => "link-ip-version",
+    Drop::Link(LinkError::Family(_)) => "link-address-family",
+    Drop::Link(LinkError::Unsupported(_)) => "link-type",
+    Drop::NotIp => "not-ip",
+    Drop::OtherHost => "other-host",
+    Drop::NoInterface => "no-interface",
+    Drop::Malformed(Malformed::ShortHeader { .. }) => "ip-short-header",
+    Drop::Malformed(Malformed::Version(_)) => "ip-version",
+    Drop::Malformed(Malformed::HeaderLength(_)) => "ip-header-length",
+    Drop::Malformed(Malformed::Length { .. }) => "ip-length",
+    Drop::Malformed(Malformed::HeaderChecksum) => "ip-header-checksum",
+    Drop::Malformed(Malformed::HopByHop { .. }) => "ip-hop-by-hop",
+    Drop::Fragment(Why::Duplicate) => "fragment-duplicate",
+    Drop::Fragment(Why::Overlap) => "fragment-overlap",
+    Drop::Fragment(Why::EndsDisagree) => "fragment-ends-disagree",
+    Drop::Fragment(Why::Empty) => "fragment-empty",
+    Drop::Fragment(Why::TooLong) => "fragment-too-long",
+    Drop::Fragment(Why::Ecn) => "fragment-ecn",
+    Drop::Fragment(Why::NoMemory) => "fragment-no-memory",
+    Drop::Rule(_) => "rule",
+    Drop::Reject(_) => "reject",
+    Drop::TableFull => "table-full",
+    Drop::NoAddress => "no-address",
+    Drop::Nat(uct_nat::Refusal::Redirect) => "nat-icmp-redirect",
+    Drop::Nat(uct_nat::Refusal::BadChecksum) => "nat-bad-checksum",
+    Drop::Nat(uct_nat::Refusal::Cut { .. }) => "nat-short-header",
+    Drop::Nat(uct_nat::Refusal::GreVersion(_)) => "nat-gre-version",
+    Drop::Nat(uct_nat::Refusal::InterfaceChanged) => "nat-interface-changed",
+    Drop::Route(Refusal::MartianSource) => "martian-source",
+    Drop::Route(Refusal::MartianDestination) => "martian-destination",
+    Drop::Route(Refusal::NotJoined) => "group-not-joined",
+    Drop::Route(Refusal::BeyondScope) => "beyond-scope",
+    Drop::NoRoute => "no-route",
+    Drop::NotUnicast => "not-unicast",
+    Drop::TimeExceeded => "time-exceeded",
+    Drop::TooBig => "too-big",
+    Drop::Clash => "clash",
 }
 
 /// The rule that decided; `None` is a chain's policy.
 pub type RuleId = Option<uct_nat::rules::RuleId>;
-
-impl Drop {
-    /// Where the reason's counter stands among [`Drop::NAMES`].
-    pub fn index(&self) -> usize {
-        let name = self.name();
-        Self::NAMES.iter().position(|n| *n == name).unwrap_or(0)
-    }
-}
 
 impl fmt::Display for Drop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,6 +136,22 @@ impl fmt::Display for Drop {
             Drop::Clash => {
                 f.write_str("NAT found no free tuple: its connection's reply tuple belongs to another connection")
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_own_name_and_counter() {
+        let mut names = Drop::NAMES.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Drop::COUNT);
+        for drop in [Drop::Link(LinkError::TooManyTags), Drop::NotIp, Drop::Fragment(Why::NoMemory), Drop::Clash] {
+            assert_eq!(Drop::NAMES[drop.index()], drop.name());
         }
     }
 }

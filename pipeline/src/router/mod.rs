@@ -43,6 +43,7 @@ mod answer;
 mod drop;
 mod observe;
 mod own;
+mod pull;
 mod rules;
 mod stats;
 
@@ -213,6 +214,7 @@ impl Router {
         draw: impl Draw + Send + 'static,
     ) -> Self {
         let routes = Routes::new(&topology);
+        engine.keep_labels(rules.labels());
         let defrag = defrag::Settings {
             nf_conntrack_frag6_timeout: engine.settings().seconds(Sysctl::Frag6Timeout),
             nf_conntrack_frag6_high_thresh: engine.settings().get(Sysctl::Frag6HighThresh) as usize,
@@ -244,7 +246,20 @@ impl Router {
 
     /// Puts other rules in force. What was decided about connections stays decided.
     pub fn set_rules(&mut self, rules: Ruleset) {
+        self.engine.keep_labels(rules.labels());
         self.rules = rules;
+    }
+
+    /// An interface loses an address: what was masqueraded with it is destroyed, and its routes are gone. With the last
+    /// IPv4 address of an interface go all IPv4 routes over it, as in Linux.
+    pub fn remove_address(&mut self, dev: Dev, address: IpAddr, now: Time) {
+        let Some(losing) = self.topology.interfaces.get_mut(dev.index()) else { return };
+        losing.addresses.retain(|net| net.addr() != address);
+        if losing.addresses.iter().all(|net| net.addr().is_ipv6()) {
+            self.topology.routes.retain(|route| route.dev != dev || route.to.addr().is_ipv6());
+        }
+        self.routes = Routes::new(&self.topology);
+        self.nat.interface_lost(&self.engine, interface(dev), Some(address), now);
     }
 
     /// The router's surroundings.
@@ -295,16 +310,15 @@ impl Router {
             Ok(fate) => fate,
             Err(why) => return self.refuse(why, observer),
         };
-        self.stats.count(&fate);
+        self.stats.count(&fate, &self.stats.forwarded);
         fate
     }
 
     /// A packet that goes no further than its arrival.
     pub fn refuse(&self, why: Drop, observer: &mut impl Observer) -> Fate {
         observer.dropped(&why);
-        let fate = Fate::Dropped(why);
-        self.stats.count(&fate);
-        fate
+        self.stats.count_drop(&why);
+        Fate::Dropped(why)
     }
 
     /// Stops 2 and 3: parse, and put fragments together.
@@ -366,6 +380,7 @@ impl Router {
     /// Prerouting, then where the packet goes from there.
     fn route(&self, p: &mut Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Halt> {
         self.traverse(p, Hook::Prerouting, observer)?;
+        p.pull_for_routing();
         let answer = match p.origin {
             Origin::Interface(iif) => self.routes.input(iif, p.packet.src(), p.packet.dst()),
             Origin::Own | Origin::Loopback => self.routes.output(p.packet.dst()),
@@ -455,6 +470,9 @@ impl Router {
             }
             return Ok(()); // a rule said notrack, or it carries the connection of the packet that it answers
         }
+        if hook == Hook::Prerouting && self.engine.settings().is_on(Sysctl::Checksum) {
+            p.pull_for_tracking();
+        }
         p.tracking = match self.engine.track(&p.packet, hook, &p.template, p.at, observer) {
             Track::Tracked(tracked) => {
                 if observer.is_listening() {
@@ -498,6 +516,8 @@ impl Router {
         match uct_nat::translate(&mut p.packet, &tracked.ct, tracked.dir, tracked.info, hook, out) {
             Ok(rewrite) => {
                 observer.rewritten(hook, &rewrite, &p.packet);
+                let info = tracked.info;
+                p.pull_for_nat(info, &rewrite);
                 Ok(())
             }
             Err(why) => {

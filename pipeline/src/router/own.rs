@@ -23,14 +23,13 @@ impl Router {
         observer: &mut impl Observer,
     ) -> Fate {
         self.stats.received.count();
-        self.stats.own.count();
         let packet = match Packet::parse(bytes, wire_len) {
             Ok(packet) => packet,
             Err(why) => return self.refuse(Drop::Malformed(why), observer),
         };
         observer.began(Cause::Own, &packet);
         let fate = self.output(Passing::new(packet, at, Origin::Own), out, observer);
-        self.stats.count(&fate);
+        self.stats.count(&fate, &self.stats.own);
         fate
     }
 

@@ -93,11 +93,16 @@ impl Router {
             engine: &self.engine,
         };
         let answer = question(&self.rules, &mut cx);
-        let (mark, template, was_tracked) = (cx.mark, cx.template, matches!(cx.tracking, rules::Tracking::Untracked));
+        let (mark, template) = (cx.mark, cx.template);
+        let tracked = match cx.tracking {
+            rules::Tracking::Untracked => Some(Tracking::Untracked), // notrack
+            rules::Tracking::Before => Some(Tracking::Before),       // or a zone, which undoes it
+            _ => None,
+        };
         p.mark = mark;
         p.template = template;
-        if was_tracked && matches!(p.tracking, Tracking::Before) {
-            p.tracking = Tracking::Untracked; // notrack
+        if let (Some(tracked), Tracking::Before | Tracking::Untracked) = (tracked, &p.tracking) {
+            p.tracking = tracked;
         }
         answer
     }

@@ -1,4 +1,7 @@
 //! What a router counts: packets by what became of them, and drops by their reason.
+//!
+//! Every packet that was handed to a router is in exactly one of [`Stats::fates`]; the other counters look at the same packets
+//! from another side.
 
 use uct_engine::Counter;
 
@@ -7,18 +10,18 @@ use super::{Drop, Fate};
 /// The router's counters.
 #[derive(Debug)]
 pub struct Stats {
-    /// Packets that entered.
-    pub received: Counter,
-    /// Packets that left by an interface, fragments counted singly.
-    pub sent: Counter,
-    /// Packets that were forwarded, datagrams counted once.
+    /// Packets that came by one interface and left by another, a fragmented datagram counted once: with its last fragment.
     pub forwarded: Counter,
+    /// Packets of the router's own stack that left.
+    pub own: Counter,
     /// Packets that the router itself got.
     pub delivered: Counter,
     /// Fragments that waited for the rest of their datagram.
     pub held: Counter,
-    /// Packets that the router's own stack sent.
-    pub own: Counter,
+    /// Packets that entered from interfaces and from the router's own stack, link headers taken off.
+    pub received: Counter,
+    /// What left by an interface, answers and single fragments included.
+    pub sent: Counter,
     /// Errors and resets that the router sent about packets.
     pub answered: Counter,
     /// Packets of which the capture held only a part.
@@ -31,12 +34,12 @@ pub struct Stats {
 impl Default for Stats {
     fn default() -> Self {
         Stats {
-            received: Counter::default(),
-            sent: Counter::default(),
             forwarded: Counter::default(),
+            own: Counter::default(),
             delivered: Counter::default(),
             held: Counter::default(),
-            own: Counter::default(),
+            received: Counter::default(),
+            sent: Counter::default(),
             answered: Counter::default(),
             truncated: Counter::default(),
             fragments_lost: Counter::default(),
@@ -46,13 +49,29 @@ impl Default for Stats {
 }
 
 impl Stats {
-    pub(super) fn count(&self, fate: &Fate) {
+    /// Counts a packet once; `left` is the counter of those of its kind that left.
+    pub(super) fn count(&self, fate: &Fate, left: &Counter) {
         match fate {
-            Fate::Sent(_) => self.forwarded.count(),
+            Fate::Sent(_) => left.count(),
             Fate::Delivered => self.delivered.count(),
             Fate::Held => self.held.count(),
-            Fate::Dropped(why) => self.dropped[why.index()].count(),
+            Fate::Dropped(why) => self.count_drop(why),
         }
+    }
+
+    pub(super) fn count_drop(&self, why: &Drop) {
+        self.dropped[why.index()].count();
+    }
+
+    /// What became of packets: each packet is in one of these, and in no other.
+    pub fn fates(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let ways = [
+            ("forwarded", self.forwarded.get()),
+            ("own", self.own.get()),
+            ("delivered", self.delivered.get()),
+            ("held", self.held.get()),
+        ];
+        ways.into_iter().chain(self.dropped_by_reason())
     }
 
     /// How often each reason was given, for the reasons that were.

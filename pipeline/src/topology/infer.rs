@@ -6,7 +6,7 @@
 //! | the capture has | interfaces | routes | a frame enters |
 //! |---|---|---|---|
 //! | one interface, or nameless ones | `inside`, `outside` | inside prefixes to `inside`, default to `outside` | where its source address is routed to |
-//! | several named interfaces | the same names | the inside /24s and /64s seen as sources there; default to the one with most sources that are not inside | where the capture says |
+//! | several named interfaces | the same names | the inside /24s and /64s seen as sources there; default to the one with most sources that are not inside | where the capture says; by an interface that shows up later, nowhere |
 //!
 //! "Inside" is private and unique-local space (RFC 1918, RFC 6598, RFC 4193, link-local), unless the user names prefixes.
 
@@ -70,8 +70,10 @@ pub struct Inferred {
 /// How a frame of a capture finds the interface it enters by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// By the capture's interface name.
+    /// By the capture's interface name; one that the topology lacks is a fault.
     Named,
+    /// By the capture's interface name; frames of one that was not there when the topology was inferred are refused.
+    NamedIfKnown,
     /// By its source address: the interface that answers to it would leave by.
     Routed,
 }
@@ -180,7 +182,7 @@ impl Inference {
         if let Some(i) = outside {
             topology.routes.extend(defaults(Dev(i as u16)));
         }
-        Inferred { topology, entry: Entry::Named, notes }
+        Inferred { topology, entry: Entry::NamedIfKnown, notes }
     }
 }
 

@@ -88,12 +88,16 @@ fn refuse<T>(at: &Spanned<T>, why: String) -> Refusal {
 }
 
 impl Topology {
-    /// Reads a topology file.
+    /// Reads a topology file; `-` is standard input.
     pub fn open(path: &Path) -> Result<Self, TopologyError> {
-        let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
+        let (file, text) = if path.as_os_str() == "-" {
+            ("standard input".to_owned(), std::io::read_to_string(std::io::stdin()))
+        } else {
+            (path.display().to_string(), std::fs::read_to_string(path))
+        };
+        match text {
             Ok(text) => Topology::parse(&file, &text),
-            Err(e) => Err(TopologyError { file, line: None, why: e.to_string() }),
+            Err(e) => Err(TopologyError { file, line: None, why: crate::plain(&e) }),
         }
     }
 
@@ -267,8 +271,8 @@ fn address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| format!("{text}: not an IP address"))
 }
 
-/// `ADDRESS/LENGTH`, bits beyond the length allowed.
-fn prefix(text: &str) -> Result<IpNet, String> {
+/// `ADDRESS/LENGTH`, bits beyond the length allowed. Why not is one sentence.
+pub fn prefix(text: &str) -> Result<IpNet, String> {
     let Some((addr, len)) = text.split_once('/') else {
         let full = match address(text)? {
             IpAddr::V4(_) => 32,

@@ -205,7 +205,7 @@ fn named_interfaces_keep_their_names() {
         }
     }
     let inferred = inference.finish();
-    assert_eq!(inferred.entry, Entry::Named);
+    assert_eq!(inferred.entry, Entry::NamedIfKnown);
     assert_eq!(
         inferred.notes,
         [

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use uct_tests::campaign::{Campaign, Report, Side};
+use uct_tests::coverage::Coverage;
 use uct_tests::generate::Area;
 
 /// Sends random scenarios through the running kernel and through uct and compares after every packet.
@@ -27,7 +28,7 @@ struct Arguments {
     #[arg(long)]
     only: Option<u64>,
     /// What is held against the kernel.
-    #[arg(long, value_enum, default_value_t = Side::Engine)]
+    #[arg(long, value_enum, default_value_t = Side::Path)]
     side: Side,
     /// Scenarios that are played at one time.
     #[arg(long, default_value_t = 16)]
@@ -38,6 +39,9 @@ struct Arguments {
     /// Where every difference is stored as a scenario, a capture, a ruleset and a topology.
     #[arg(long)]
     save: Option<PathBuf>,
+    /// Print what was met, and how often.
+    #[arg(long)]
+    coverage: bool,
     /// Print every step of every scenario.
     #[arg(long)]
     verbose: bool,
@@ -64,6 +68,11 @@ fn main() -> ExitCode {
             verbose: arguments.verbose,
         };
         reports.push(campaign.run());
+    }
+    if arguments.coverage {
+        let mut coverage = Coverage::default();
+        reports.iter().for_each(|report| coverage.add(&report.coverage));
+        print!("{}", coverage.lines());
     }
     print!("{}", Report::table(&reports));
     let clean = reports.iter().all(|report| report.differences.is_empty() && report.failures.is_empty());

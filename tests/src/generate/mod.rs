@@ -11,6 +11,7 @@
 
 mod fragments;
 mod icmp;
+mod oddities;
 mod random;
 mod rules;
 mod sctp;
@@ -24,7 +25,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 pub use self::random::Random;
-use self::world::{Family, INSIDE, MIDDLE, OUTSIDE, Origin, Seen, Shot, World};
+use self::world::{Family, INSIDE, MIDDLE, OUTSIDE, Origin, Seen, Shot, World, destination, source};
 use crate::observed::Observed;
 use crate::packet::build::{mend_ipv4, proto};
 use crate::scenario::{Setup, Step};
@@ -104,6 +105,8 @@ pub struct Player {
     traffic: Vec<(u32, Box<dyn Traffic>)>,
     waiting: VecDeque<Shot>,
     left: usize,
+    /// How many packets in a hundred are odd in what any packet has.
+    odd: u32,
 }
 
 impl Player {
@@ -119,7 +122,8 @@ impl Player {
         };
         let traffic = traffic(&mut random, area);
         let left = 15 + random.below(40);
-        Player { random, world, area, scope, setup, traffic, waiting: VecDeque::new(), left }
+        let odd = *random.pick(&[0, 1, 5]);
+        Player { random, world, area, scope, setup, traffic, waiting: VecDeque::new(), left, odd }
     }
 
     /// What holds before the first step.
@@ -131,7 +135,7 @@ impl Player {
     /// The next step, until the scenario is over.
     pub fn next_step(&mut self) -> Option<Step> {
         if let Some(shot) = self.waiting.pop_front() {
-            return Some(self.world.send(&shot));
+            return Some(self.send(&shot));
         }
         self.left = self.left.checked_sub(1)?;
         if self.random.chance(4) {
@@ -140,20 +144,43 @@ impl Player {
         if self.scope == Scope::Path && self.area == Area::Mixed && self.random.chance(1) {
             return Some(Step::Rules { text: rules::draw(&mut self.random, self.area, self.scope) });
         }
+        if self.scope == Scope::Path && self.random.chance(1) {
+            return Some(settings::draw_change(&mut self.random));
+        }
         let weights: Vec<u32> = self.traffic.iter().map(|(weight, _)| *weight).collect();
         let index = self.random.weighted(&weights);
         let mut shot = self.traffic[index].1.shoot(&mut self.random, &self.world)?;
-        while shot.from == Origin::Router && shot.packet.len() > 1500 {
-            // The raw socket would refuse it.
+        while shot.from == Origin::Router && !self.may_send(&shot.packet) {
             shot = self.traffic[index].1.shoot(&mut self.random, &self.world)?;
         }
-        self.vary(&mut shot.packet);
+        if self.scope == Scope::Path && shot.from != Origin::Router && self.random.chance(self.odd) {
+            oddities::alter(&mut self.random, &mut shot.packet);
+        }
         if self.area == Area::Frag || (self.area == Area::Mixed && self.random.chance(5)) {
             self.waiting.extend(fragments::cut(&mut self.random, &shot));
             let first = self.waiting.pop_front()?;
-            return Some(self.world.send(&first));
+            return Some(self.send(&first));
         }
-        Some(self.world.send(&shot))
+        Some(self.send(&shot))
+    }
+
+    /// The step that sends a packet. Short frames are padded on some links.
+    fn send(&mut self, shot: &Shot) -> Step {
+        let mut step = self.world.send(shot);
+        if let Step::Frame { bytes, .. } = &mut step
+            && self.odd > 0
+            && self.random.chance(3)
+        {
+            let length = 1 + self.random.below(40);
+            bytes.extend(self.random.bytes(length));
+        }
+        step
+    }
+
+    /// Whether the router's stack would send such a packet, from itself to somebody else.
+    fn may_send(&self, packet: &[u8]) -> bool {
+        let own = |address: Option<IpAddr>| address.is_some_and(|address| self.world.is_router(address));
+        packet.len() <= 1500 && own(source(packet)) && !own(destination(packet))
     }
 
     /// Looks at what the last step did.
@@ -161,21 +188,6 @@ impl Player {
         let seen = self.world.notice(observed);
         for (_, traffic) in &mut self.traffic {
             traffic.notice(&seen);
-        }
-    }
-
-    /// Small oddities of IP that any packet may have.
-    fn vary(&mut self, packet: &mut Vec<u8>) {
-        let version = packet.first().map_or(0, |byte| byte >> 4);
-        if self.scope == Scope::Path && self.random.chance(1) {
-            let ttl = self.random.below(3) as u8;
-            match version {
-                4 => {
-                    packet[8] = ttl;
-                    mend_ipv4(packet);
-                }
-                _ => packet[7] = ttl,
-            }
         }
     }
 }
@@ -194,7 +206,7 @@ fn traffic(random: &mut Random, area: Area) -> Vec<(u32, Box<dyn Traffic>)> {
             (50, Box::new(IcmpTraffic::new(65))),
             (20, Box::new(TcpTraffic::new(10))),
             (20, Box::new(DatagramTraffic::new(&all))),
-            (0, Box::new(SctpTraffic::new(10))),
+            (10, Box::new(SctpTraffic::new(10))),
         ],
         Area::Sctp => vec![(95, Box::new(SctpTraffic::new(odd))), (5, Box::new(IcmpTraffic::new(100)))],
         Area::Frag => vec![

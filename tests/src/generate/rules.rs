@@ -14,7 +14,7 @@ const TRACK: &str = "table inet track {
 }
 ";
 
-const SNAT4: [&str; 15] = [
+const SNAT4: [&str; 17] = [
     "oifname wan0 masquerade",
     "oifname wan0 masquerade",
     "oifname wan0 masquerade random",
@@ -30,6 +30,8 @@ const SNAT4: [&str; 15] = [
     "ip saddr 192.168.1.0/24 ip daddr 10.0.0.0/24 masquerade",
     "oifname lan0 masquerade",
     "oifname wan0 ip saddr 192.168.1.10 snat to 203.0.113.3",
+    "oifname wan0 snat ip prefix to ip saddr map { 192.168.1.0/24 : 203.0.113.0/24 }",
+    "oifname wan0 meta l4proto udp masquerade to :5000-5001 random",
 ];
 
 const SNAT6: [&str; 6] = [
@@ -41,7 +43,7 @@ const SNAT6: [&str; 6] = [
     "oifname wan0 masquerade random",
 ];
 
-const DNAT4: [&str; 13] = [
+const DNAT4: [&str; 16] = [
     "ip daddr 203.0.113.1 tcp dport 80 dnat to 10.0.0.5",
     "ip daddr 203.0.113.1 tcp dport { 80, 1000 } dnat to 10.0.0.5:80",
     "ip daddr 203.0.113.1 udp dport 5000-60000 dnat to 10.0.0.6:53",
@@ -55,6 +57,9 @@ const DNAT4: [&str; 13] = [
     "ip daddr 203.0.113.1 icmp type echo-request dnat to 10.0.0.6",
     "iifname wan0 sctp dport 80 dnat to 10.0.0.5:5000",
     "iifname lan0 tcp dport 40000 dnat to 203.0.113.80:1000-1003",
+    "iifname wan0 dnat to tcp dport map { 80 : 10.0.0.5 . 1000, 1000 : 10.0.0.6 . 80 }",
+    "iifname wan0 dnat ip prefix to ip daddr map { 203.0.113.0/30 : 10.0.0.4/30 }",
+    "ip daddr 203.0.113.1 udp dport { 53, 600 } dnat to 192.168.1.11:53 random",
 ];
 
 const DNAT6: [&str; 4] = [
@@ -64,7 +69,7 @@ const DNAT6: [&str; 4] = [
     "iifname lan0 udp dport 5000 redirect to :53",
 ];
 
-const FILTER: [&str; 14] = [
+const FILTER: [&str; 19] = [
     "ct state invalid drop",
     "ct state invalid drop",
     "ct state established,related accept",
@@ -79,6 +84,11 @@ const FILTER: [&str; 14] = [
     "iifname lan0 tcp dport 1000 reject",
     "iifname lan0 tcp dport 1000 reject with tcp reset",
     "udp dport 40000 reject",
+    "ct label 5 tcp dport 1000 drop",
+    "ct mark 17 tcp flags syn / syn,rst drop",
+    "ct original ip saddr 192.168.1.10 tcp dport 40000 ct reply ip saddr 203.0.113.80 drop",
+    "ct status assured udp sport 5000 drop",
+    "meta l4proto { 50, 253 } ct state new limit rate 1/hour burst 2 packets accept",
 ];
 
 const RAW: [&str; 6] = [
@@ -90,13 +100,16 @@ const RAW: [&str; 6] = [
     "iifname lan0 udp dport 5000 ct original zone set 5",
 ];
 
-const MARK: [&str; 6] = [
+const MARK: [&str; 9] = [
     "tcp dport 80 ct mark set 17",
     "ct state new meta mark set 5",
     "ct mark set meta mark",
     "meta l4proto udp ct mark set 0x80000001",
     "ct state established ct mark set 3",
     "ct mark 17 counter",
+    "ct state new ct label set 5",
+    "ct label set 77",
+    "udp dport 53 ct mark set ct mark or 0x100",
 ];
 
 /// The ruleset for a scenario of `area`.
@@ -175,7 +188,7 @@ fn filter(random: &mut Random, rules: &mut String) {
             .into_iter()
             .filter(|line| !line.contains("iifname") && !line.contains("reject"))
             .collect();
-        chain(rules, "last", "filter", "postrouting", 50, &lines);
+        chain(rules, "leaving", "filter", "postrouting", 50, &lines);
     }
     rules.push_str("}\n");
 }

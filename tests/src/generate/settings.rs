@@ -2,6 +2,7 @@
 
 use super::Area;
 use super::random::Random;
+use crate::scenario::Step;
 
 const SWITCHES: [(&str, &[&str]); 8] = [
     ("nf_conntrack_tcp_loose", &["0", "1"]),
@@ -59,14 +60,26 @@ pub(crate) fn draw(random: &mut Random) -> Vec<(String, String)> {
     settings
 }
 
+/// A setting that changes while packets flow.
+pub(crate) fn draw_change(random: &mut Random) -> Step {
+    let (name, value) = if random.chance(60) {
+        // All but the last, which would make the kernel side slow.
+        let (name, values) = SWITCHES[random.below(SWITCHES.len() - 1)];
+        (name, (*random.pick(values)).to_string())
+    } else {
+        (*random.pick(&TIMEOUTS), random.between(5, 500).to_string())
+    };
+    Step::Sysctl { name: format!("netfilter.{name}"), value }
+}
+
 /// How long nothing happens: around the timeouts that matter to the area.
 pub(crate) fn draw_seconds(random: &mut Random, area: Area) -> u32 {
     let timeout = *match area {
         Area::Tcp | Area::Nat | Area::Mixed | Area::Icmp => random.pick(&[2, 10, 30, 60, 120, 300, 432_000]),
         Area::Udp => random.pick(&[2, 2, 5, 30, 30, 120, 180, 600]),
         Area::Sctp => random.pick(&[2, 3, 3, 10, 30, 210]),
-        // Half-gathered datagrams live 30 or 60 seconds: surely not yet, or surely not any more.
-        Area::Frag => return *random.pick(&[1, 2, 3, 61, 121]),
+        // Half-gathered datagrams live 30 or 60 seconds.
+        Area::Frag => random.pick(&[2, 2, 30, 60, 120]),
     };
     random.between(timeout - 1, timeout + 1)
 }

@@ -150,7 +150,7 @@ impl World {
         }
         // Addresses that rules may translate to, as hosts that are there but never speak: a packet for one of them that
         // belongs to no connection is forwarded instead of being looked for.
-        for last in 2..=4 {
+        for last in (2..=4).chain(10..=12) {
             for address in [format!("{v4}{last}"), format!("{v6}{last}")] {
                 topology.neighbor.push(Neighbor { address, mac: gateway.clone(), dev: iface.into() });
             }
@@ -176,6 +176,13 @@ impl World {
         let addresses = &interface.expect("a known interface").addresses;
         let mut parsed = addresses.iter().filter_map(|text| text.split('/').next()?.parse::<IpAddr>().ok());
         parsed.find(|address| address.is_ipv4() == (family == Family::V4)).expect("an address")
+    }
+
+    /// Whether an address is the router's.
+    #[must_use]
+    pub fn is_router(&self, address: IpAddr) -> bool {
+        let addresses = self.topology.interface.iter().flat_map(|interface| &interface.addresses);
+        addresses.filter_map(|text| text.split('/').next()?.parse::<IpAddr>().ok()).any(|own| own == address)
     }
 
     /// The host with an address.

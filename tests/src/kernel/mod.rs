@@ -17,8 +17,8 @@
 //! * **How time passes.** The kernel's clock cannot be moved, but the time that an entry has left can be set. `Advance`
 //!   takes its seconds away from every entry; an entry with nothing left is found expired by the next look at it, as it
 //!   would be in truth. Only the two seconds that a UDP connection must be old to become a stream are waited for,
-//!   because nothing can set them. Fragments that miss a piece are given up after one real second, which stands for the
-//!   30 or 60 seconds of their family: `Advance` by more than 60 seconds waits for it, by less does not.
+//!   because nothing can set them. Fragments that miss a piece are given up after a few real seconds
+//!   instead of 30 or 60 ([`waiting`]).
 //! * **What is kept out.** Neighbours are static, addresses need no detection, nothing is advertised, redirects and
 //!   rate limits of ICMP are off, and what the router's own stack receives is taken away before it can answer.
 //!
@@ -32,6 +32,7 @@ mod nflog;
 mod pool;
 mod setup;
 mod tap;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -47,17 +48,19 @@ use self::netlink::{Netlink, Request};
 use self::nflog::Delivered;
 pub use self::pool::Pool;
 use self::tap::Tap;
+use self::waiting::Waiting;
 use crate::observed::{Emitted, Event, EventKind, LOCAL, Observed, Stats};
+use crate::packet::fragment_id;
 use crate::scenario::{Setup, Step, Topology};
 
 /// Two ticks of a kernel with 250 ticks a second, after which no refreshed timeout still shows its full value.
 const TICKS: Duration = Duration::from_millis(9);
-/// How old a UDP connection must be before its packets may make it a stream, and a few ticks.
-const STREAM_AGE: Duration = Duration::from_millis(2020);
-/// How long the kernel really keeps fragments that miss a piece, see `setup::QUIET`.
-const REST: Duration = Duration::from_millis(1100);
-/// How long it would keep them if it were not told otherwise, rounded up to the longer of the two families' times.
-const FRAGMENT_AGE: u32 = 60;
+/// How old a UDP connection must be before its packets may make it a stream.
+const STREAM: Duration = Duration::from_secs(2);
+/// A few ticks.
+const LATE: Duration = Duration::from_millis(20);
+/// How much real time may pass before timeouts, which are told in whole seconds, are no longer known.
+const PATIENCE: Duration = Duration::from_millis(900);
 
 /// Whether the kernel side can work here; the error says what is missing.
 ///
@@ -101,10 +104,12 @@ pub struct Kernel {
     /// Virtual seconds that have been skipped since the scenario began.
     skipped: Duration,
     last_packet: Instant,
+    /// When every entry had a whole number of seconds left, or was not there yet.
+    refreshed: Instant,
     /// Something is left over that only a fresh namespace is rid of.
     soiled: bool,
-    /// When the last fragment came.
-    last_fragment: Option<Instant>,
+    /// Fragments that may be waiting.
+    waiting: Waiting,
     /// Whether rules may create expectations.
     expecting: bool,
     /// Whether the table must be listed because there may be no events.
@@ -145,8 +150,9 @@ impl Kernel {
             stats: Stats::default(),
             skipped: Duration::ZERO,
             last_packet: Instant::now(),
+            refreshed: Instant::now(),
             soiled: false,
-            last_fragment: None,
+            waiting: Waiting::default(),
             expecting: false,
             silent: false,
         })
@@ -177,7 +183,8 @@ impl Kernel {
         }
         self.discard()?;
         self.stats = self.read_stats()?;
-        self.last_fragment = None;
+        self.waiting.begin();
+        self.refreshed = Instant::now();
         self.skipped = Duration::ZERO;
         Ok(())
     }
@@ -191,16 +198,12 @@ impl Kernel {
             Step::Frame { iface, bytes } => {
                 let tap = self.taps.get_mut(iface);
                 let tap = tap.ok_or_else(|| io::Error::other(format!("no interface {iface}")))?;
-                if crate::packet::is_fragment(bytes.get(14..).unwrap_or(&[])) {
-                    self.last_fragment = Some(Instant::now());
-                }
+                self.waiting.note(bytes.get(14..).unwrap_or(&[]), self.skipped)?;
                 tap.inject(bytes)?;
                 self.last_packet = Instant::now();
             }
             Step::Local { bytes } => {
-                if crate::packet::is_fragment(bytes) {
-                    self.last_fragment = Some(Instant::now());
-                }
+                self.waiting.note(bytes, self.skipped)?;
                 self.send_local(bytes)?;
                 self.last_packet = Instant::now();
             }
@@ -217,10 +220,10 @@ impl Kernel {
         self.look()
     }
 
-    /// When no fragment is waiting any more.
+    /// Whether none of the packets is a fragment that would meet others left behind by an earlier scenario.
     #[must_use]
-    pub fn rests_until(&self) -> Instant {
-        self.last_fragment.map_or(self.last_packet, |last| last + REST)
+    pub fn is_free_for(&self, packets: &[&[u8]]) -> bool {
+        !packets.iter().filter_map(|packet| fragment_id(packet)).any(|id| self.waiting.is_left(id))
     }
 
     /// Lists the whole table and says what the step-by-step account has missed.
@@ -295,13 +298,14 @@ impl Kernel {
             left.push((followed.known.clone(), entry.timeout.map_or(0, |shown| shown + 1)));
         }
         self.skipped += Duration::from_secs(u64::from(seconds));
+        // From here on real seconds may pass: what was left is known.
         self.let_streams_age();
-        if seconds > FRAGMENT_AGE {
-            std::thread::sleep(self.rests_until().saturating_duration_since(Instant::now()));
-        }
+        self.waiting.age(self.skipped)?;
+        self.check_streams()?;
         let requests: Vec<Request> =
             left.iter().map(|(known, left)| known.set_timeout(left.saturating_sub(seconds))).collect();
         self.control.batch(requests, |_, _| {})?;
+        self.refreshed = Instant::now();
         // The harness's own changes are announced like everybody's; they are no part of the scenario. What the kernel has
         // collected meanwhile is.
         let mut ended = Vec::new();
@@ -313,26 +317,37 @@ impl Kernel {
         Ok(observed)
     }
 
+    /// The UDP connections that are two seconds old by the scenario's clock, or those that are not: when they were born.
+    fn born(&self, old: bool) -> impl Iterator<Item = Instant> {
+        let births = self.followed.iter().filter_map(|followed| followed.udp_born);
+        births.filter(move |(_, skipped)| (self.skipped - *skipped >= STREAM) == old).map(|(born, _)| born)
+    }
+
     /// Waits until every UDP connection that is two seconds old by the scenario's clock is so in truth.
     fn let_streams_age(&self) {
-        let until = self
-            .followed
-            .iter()
-            .filter_map(|followed| followed.udp_born)
-            .filter(|(_, skipped)| self.skipped - *skipped >= Duration::from_secs(2))
-            .map(|(born, _)| born + STREAM_AGE)
-            .max();
-        if let Some(until) = until {
-            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        if let Some(born) = self.born(true).max() {
+            std::thread::sleep((born + STREAM + LATE).saturating_duration_since(Instant::now()));
         }
+    }
+
+    /// Whether those that are not are not so in truth either.
+    fn check_streams(&self) -> io::Result<()> {
+        if self.born(false).any(|born| born.elapsed() + LATE >= STREAM) {
+            return Err(waiting::cannot("a connection has grown old while another was waited for"));
+        }
+        Ok(())
     }
 
     /// Collects all that can be seen since the last look.
     fn look(&mut self) -> io::Result<Observed> {
+        if self.refreshed.elapsed() > PATIENCE {
+            return Err(waiting::cannot("the machine is too slow just now"));
+        }
         let mut observed = Observed::default();
         for (name, tap) in &mut self.taps {
             tap.drain(|frame| {
-                if let Some(packet) = setup::routed(frame) {
+                let packet = setup::routed(frame).filter(|packet| !self.waiting.is_noise(packet));
+                if let Some(packet) = packet {
                     observed.out.push(Emitted { iface: name.clone(), packet: packet.to_vec() });
                 }
             })?;

@@ -1,39 +1,47 @@
-//! Routers to hand out, so that none has to be made or waited for.
-//!
-//! A namespace in which fragments were left waiting must rest until the kernel has given them up (see `REST`); another
-//! is taken meanwhile.
+//! Routers to hand out, so that none has to be made for every scenario.
 
 use std::io;
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::Kernel;
+use crate::run::sent;
+use crate::scenario::Scenario;
 
-/// More routers than this rest at one time only if somebody waits for them.
-const MOST: usize = 24;
+/// No more routers than this are made for one worker.
+const MOST: usize = 6;
 
-/// Routers that rest or are free.
+/// Routers that are free.
 #[derive(Default)]
 pub struct Pool {
     kernels: Vec<Kernel>,
 }
 
 impl Pool {
-    /// A router that can begin at once.
+    /// A router.
     ///
     /// # Errors
     /// If a new one is needed and cannot be made.
     pub fn take(&mut self) -> io::Result<Kernel> {
-        let now = Instant::now();
-        if let Some(index) = self.kernels.iter().position(|kernel| kernel.rests_until() <= now) {
-            return Ok(self.kernels.swap_remove(index));
+        if self.kernels.is_empty() { Kernel::new() } else { Ok(self.kernels.remove(0)) }
+    }
+
+    /// A router on which nothing stands in a stored scenario's way: none of its fragments is still waiting from the last
+    /// time that it was played.
+    ///
+    /// # Errors
+    /// If a new one is needed and cannot be made.
+    pub fn take_for(&mut self, scenario: &Scenario) -> io::Result<Kernel> {
+        let packets: Vec<&[u8]> = scenario.steps.iter().filter_map(sent).collect();
+        loop {
+            if let Some(index) = self.kernels.iter().position(|kernel| kernel.is_free_for(&packets)) {
+                return Ok(self.kernels.remove(index));
+            }
+            if self.kernels.len() < MOST {
+                return Kernel::new();
+            }
+            sleep(Duration::from_millis(50));
         }
-        if self.kernels.len() < MOST {
-            return Kernel::new();
-        }
-        let index = (0..self.kernels.len()).min_by_key(|&index| self.kernels[index].rests_until()).unwrap_or(0);
-        let kernel = self.kernels.swap_remove(index);
-        std::thread::sleep(kernel.rests_until().saturating_duration_since(now));
-        Ok(kernel)
     }
 
     /// Takes a router back.

@@ -34,8 +34,8 @@ pub(crate) const QUIET: [(&str, &str); 19] = [
     ("ipv6.conf.all.forwarding", "1"),
     ("ipv6.conf.default.forwarding", "1"),
     ("ipv6.icmp.ratelimit", "0"),
-    ("ipv4.ipfrag_time", "1"),
-    ("netfilter.nf_conntrack_frag6_timeout", "1"),
+    ("ipv4.ipfrag_time", "3"),
+    ("netfilter.nf_conntrack_frag6_timeout", "6"),
 ];
 
 /// Makes the interfaces of `topology` with everything they need and gives their far ends.

@@ -15,6 +15,16 @@ pub fn is_fragment(packet: &[u8]) -> bool {
     }
 }
 
+/// The identification of an IP packet that is a fragment.
+#[must_use]
+pub fn fragment_id(packet: &[u8]) -> Option<u32> {
+    match packet.first()? >> 4 {
+        4 if is_fragment(packet) => Some(u32::from(u16::from_be_bytes([*packet.get(4)?, *packet.get(5)?]))),
+        6 => upper(packet)?.fragment.map(|(_, id)| id),
+        _ => None,
+    }
+}
+
 struct Upper {
     proto: u8,
     offset: usize,

@@ -4,5 +4,5 @@ pub mod build;
 mod describe;
 mod mask;
 
-pub use describe::{describe, is_fragment};
+pub use describe::{describe, fragment_id, is_fragment};
 pub use mask::mask;

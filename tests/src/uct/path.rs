@@ -107,8 +107,14 @@ impl Subject for PathSubject {
         let now = EPOCH + at;
         *self.drawn.lock().unwrap_or_else(PoisonError::into_inner) =
             kernel.table.iter().map(|entry| (entry.original.tuple, entry.reply.tuple)).collect();
-        if let Step::Rules { text } = step {
-            router.set_rules(ruleset(text)?);
+        match step {
+            Step::Rules { text } => router.set_rules(ruleset(text)?),
+            Step::DeleteAddress { iface, address } => {
+                let dev = router.topology().dev(iface).ok_or("no such interface")?;
+                let address = address.split('/').next().and_then(|text| text.parse().ok()).ok_or("no such address")?;
+                router.remove_address(dev, address, now);
+            }
+            _ => {}
         }
         let router = &*router;
         let mut collect = Collect { topology: router.topology(), out: Vec::new() };
@@ -130,8 +136,7 @@ impl Subject for PathSubject {
                 router.send_own(&mut bytes, wire_len, now, &mut collect, &mut Silent);
             }
             Step::Sysctl { name, value } => set(router.engine(), name, value)?,
-            Step::Advance { .. } | Step::Rules { .. } => {}
-            Step::DeleteAddress { .. } => return Err("uct cannot lose an address yet".into()),
+            Step::Advance { .. } | Step::Rules { .. } | Step::DeleteAddress { .. } => {}
         }
         let mut events = Vec::new();
         router.engine().take_events(&mut events);

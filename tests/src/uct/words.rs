@@ -53,7 +53,8 @@ pub(crate) fn entry(entry: &uct::Entry) -> Entry {
         proto: proto(&entry.proto),
         mark: entry.mark,
         helper: entry.helper.as_deref().map(str::to_string),
-        labels: entry.labels.map_or(Vec::new(), |labels| labels.to_le_bytes().to_vec()),
+        // Room without a label in it is not told.
+        labels: entry.labels.filter(|labels| *labels != 0).map_or(Vec::new(), |labels| labels.to_le_bytes().to_vec()),
         master: entry.master.as_ref().map(tuple),
         stamped: if entry.start.is_some() { Stamped::Start } else { Stamped::No },
         id: entry.id.0,

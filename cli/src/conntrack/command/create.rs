@@ -32,6 +32,11 @@ pub(super) fn request(parsed: &Parsed) -> Request {
     let kind = parsed.protocol.map(Kind::of);
     let original = side(parsed, parsed.original, parsed.fields.original);
     let mut reply = side(parsed, parsed.reply, parsed.fields.reply);
+    if reply.is_none() && (parsed.src_nat.is_some() || parsed.dst_nat.is_some()) {
+        // As `-o save` writes it for an entry whose both ends are translated: ports, and no addresses.
+        let [sport, dport] = parsed.fields.reply;
+        reply = sport.zip(dport).map(|(s, d)| Side { sport: Some(s), dport: Some(d), ..Side::default() });
+    }
     if original.is_some()
         && let Some(reply) = &mut reply
     {
@@ -72,6 +77,10 @@ pub(super) fn run(parsed: &Parsed, shell: &mut Shell<'_>) -> Result<String, Prob
     if parsed.table == Table::Expect {
         return Err(Problem::failed("function not implemented"));
     }
-    let count = shell.connection.simply(request(parsed)).map_err(|e| e.problem())?;
+    let count = shell.connection.simply(request(parsed)).map_err(|e| match (parsed.command, e.code()) {
+        // The real tool has words for this error of -I, and none for -A.
+        (Command::Add, "invalid") => Problem::failed("Invalid argument"),
+        _ => e.problem(),
+    })?;
     Ok(summary(count, if parsed.command == Command::Add { "added" } else { "created" }))
 }

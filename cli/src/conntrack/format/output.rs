@@ -95,7 +95,7 @@ impl Output {
                     self.shapes |= 1 << *shape as u8;
                 }
                 Some((_, Word::Flag(flag))) => self.flags |= flag,
-                Some((_, Word::Nothing)) => self.shapes |= 1,
+                Some((_, Word::Nothing)) => {}
                 None => return Err(OutputError::Unknown(word.to_owned())),
             }
         }

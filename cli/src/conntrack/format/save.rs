@@ -65,7 +65,11 @@ pub(super) fn write(format: &Format<'_>, view: &View<'_>, out: &mut String) -> f
     {
         write!(out, " --state {state}")?;
     }
-    if let ProtoInfo::Sctp { vtags: [original, reply], .. } = entry.proto {
+    let gone = view.event.is_some_and(|e| e.kind == EventKind::Destroy);
+    if let ProtoInfo::Sctp { vtags: [original, reply], .. } = entry.proto
+        && view.shown.state.yes()
+        && !gone
+    {
         write!(out, " --orig-vtag {original} --reply-vtag {reply}")?;
     }
     if format.output.has(Output::FULL) {

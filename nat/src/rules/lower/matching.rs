@@ -12,14 +12,14 @@
 //!
 //! So `ct state != established,related` is true for every packet, in nft as here: no packet is in both states.
 
-use super::rule::RuleCx;
+use super::rule::{Known, RuleCx};
 use super::value::{Shape, Side};
 use super::{DataKind, Lowering};
 use crate::rules::ast::*;
 use crate::rules::error::{Fault, Result, refuse};
 use crate::rules::fields::{CtKey, MetaKey, Protocol, Selector};
 use crate::rules::program::{Compare, Load, Op, Want};
-use crate::rules::types::{DataType, Form, Interval, interval, single};
+use crate::rules::types::{DataType, Form, interval, single};
 use uct_engine::Family;
 
 impl Lowering {
@@ -30,6 +30,7 @@ impl Lowering {
             ExprKind::Set(_) | ExprKind::SetRef(_) if boolean => {
                 refuse(right.span, "'missing' and 'exists' cannot be in a set")
             }
+            ExprKind::Set(_) | ExprKind::SetRef(_) if xored(&sides) => refuse(right.span, XORED),
             ExprKind::Set(elements) => {
                 let want = wanted(op, right)?;
                 if elements.is_empty() {
@@ -38,7 +39,7 @@ impl Lowering {
                 let types: Vec<DataType> = sides.iter().map(|side| side.ty).collect();
                 let set = self.anonymous_set(cx.table, types, DataKind::None, elements, right.span)?;
                 if want == Want::Inside {
-                    self.learn_from_set(cx, &sides, set);
+                    learn_from_set(cx, &sides, elements);
                 }
                 self.push_lookup(cx, sides, set, want);
                 Ok(())
@@ -74,6 +75,10 @@ impl Lowering {
         if op == RelOp::Not {
             return refuse(right.span, "'!' is only for flags: write '!='");
         }
+        let equality = matches!(op, RelOp::Implicit | RelOp::Eq | RelOp::Ne);
+        if side.shape == Shape::Xored && (form != Form::Single || !equality) {
+            return refuse(right.span, XORED);
+        }
         if form != Form::Single {
             let want = match op {
                 RelOp::Implicit | RelOp::Eq => Want::Inside,
@@ -107,7 +112,7 @@ impl Lowering {
     ) -> Result<()> {
         let side = self.side(cx, left)?;
         let listed = matches!(value.node, ExprKind::List(_)) || matches!(mask.node, ExprKind::List(_));
-        if !side.ty.is_flags() || side.ty == DataType::CtLabel || side.shape == Shape::Computed || !listed {
+        if !side.ty.is_flags() || side.ty == DataType::CtLabel || side.shape != Shape::Plain || !listed {
             return Err(
                 Fault::new(mask.span, "'/' and a mask are only for flags").help("as in 'tcp flags syn / syn,ack'")
             );
@@ -125,6 +130,9 @@ impl Lowering {
 
     pub(super) fn vmap(&mut self, cx: &mut RuleCx<'_>, key: &Expr, map: &Expr) -> Result<()> {
         let sides = self.sides(cx, key)?;
+        if xored(&sides) {
+            return refuse(key.span, XORED);
+        }
         let map = self.map(cx.table, &sides, map, &DataKind::Verdict)?;
         cx.ops.push(Op::Vmap { key: sides.into_iter().map(|side| side.load).collect(), map });
         Ok(())
@@ -133,16 +141,31 @@ impl Lowering {
     fn push_lookup(&self, cx: &mut RuleCx<'_>, sides: Vec<Side>, set: u32, want: Want) {
         cx.ops.push(Op::Lookup { key: sides.into_iter().map(|side| side.load).collect(), set, want });
     }
+}
 
-    /// A set of one protocol says as much as a single value, a set of several that there are several.
-    fn learn_from_set(&mut self, cx: &mut RuleCx<'_>, sides: &[Side], set: u32) {
-        let [side] = sides else { return };
-        let elements = &self.sets[set as usize].elements;
-        let values: Vec<Interval> = elements.iter().filter_map(|(key, _)| key.fields.first().copied()).collect();
-        if values.iter().all(|value| value.is_one()) {
-            values.iter().for_each(|value| learn(cx, side, value.first));
+/// A set of one protocol says as much as a single value, a set of several that there are several. As in nft, ranges say nothing.
+fn learn_from_set(cx: &mut RuleCx<'_>, sides: &[Side], elements: &[Element]) {
+    let [side] = sides else { return };
+    for element in elements {
+        match element.key.node.target() {
+            ExprKind::Set(nested) => learn_from_set(cx, sides, nested),
+            _ => match interval(side.ty, &element.key) {
+                Ok((value, Form::Single)) => learn(cx, side, value.first),
+                // Beside single values a range still means that there are several.
+                _ => {
+                    if tells_transport(cx, side) && cx.transport != Known::Nothing {
+                        cx.transport = Known::Several;
+                    }
+                }
+            },
         }
     }
+}
+
+const XORED: &str = "a field with '^' is compared with single values only";
+
+fn xored(sides: &[Side]) -> bool {
+    sides.iter().any(|side| side.shape == Shape::Xored)
 }
 
 fn wanted(op: RelOp, right: &Expr) -> Result<Want> {
@@ -173,7 +196,7 @@ fn flags_scalar(cx: &mut RuleCx<'_>, side: Side, op: RelOp, right: &Expr) -> Res
         (RelOp::Not, Shape::Plain) => {
             (Load::Bitwise { value: Box::new(side.load), and: value, xor: 0 }, Compare::Eq, 0)
         }
-        (RelOp::Not, Shape::Computed) => return refuse(right.span, "'!' cannot be combined with bit operations"),
+        (RelOp::Not, _) => return refuse(right.span, "'!' cannot be combined with bit operations"),
         (op, _) => (side.load, compare_of(op), value),
     };
     cx.ops.push(Op::Compare { load, op, value });
@@ -188,26 +211,30 @@ fn flag_bits(ty: DataType, expr: &Expr) -> Result<u128> {
     }
 }
 
+/// Whether a match on this says what the packet's transport protocol is.
+fn tells_transport(cx: &RuleCx<'_>, side: &Side) -> bool {
+    match side.selector {
+        Some(Selector::Meta(MetaKey::L4Proto)) => true,
+        Some(Selector::Field(field)) => {
+            matches!((field.protocol, field.name), (Protocol::Ip, "protocol") | (Protocol::Ip6, "nexthdr"))
+        }
+        // nft takes this for a match on the packet once it knows the network protocol.
+        Some(Selector::Ct(CtKey::Protocol, _)) => matches!(cx.network, Known::One(_)),
+        _ => false,
+    }
+}
+
 /// What a match on one value says about the packet's protocols.
 fn learn(cx: &mut RuleCx<'_>, side: &Side, value: u128) {
-    let family = match value {
-        2 => Some(Family::Ipv4),
-        10 => Some(Family::Ipv6),
-        _ => None,
-    };
-    match side.selector {
-        Some(Selector::Meta(MetaKey::L4Proto)) => cx.transport.learn(value as u8),
-        Some(Selector::Field(field))
-            if (field.protocol, field.name) == (Protocol::Ip, "protocol")
-                || (field.protocol, field.name) == (Protocol::Ip6, "nexthdr") =>
-        {
-            cx.transport.learn(value as u8);
+    if tells_transport(cx, side) {
+        cx.transport.learn(value as u8);
+    }
+    if let (Some(Selector::Meta(MetaKey::NfProto) | Selector::Ct(CtKey::L3Proto, _)), true) = (side.selector, cx.inet())
+    {
+        match value {
+            2 => cx.network.learn(Family::Ipv4),
+            10 => cx.network.learn(Family::Ipv6),
+            _ => {}
         }
-        Some(Selector::Meta(MetaKey::NfProto)) | Some(Selector::Ct(CtKey::L3Proto, _)) if cx.inet() => {
-            if let Some(family) = family {
-                cx.network.learn(family);
-            }
-        }
-        _ => {}
     }
 }

@@ -21,12 +21,12 @@ impl Lowering {
         if let (Some(expr), Some(family)) = (&nat.address, family) {
             (address, port) = self.nat_address(cx, nat, expr, family)?;
         }
+        if let (NatForm::AddressPort, None, Some(expr)) = (nat.form, &port, &nat.address) {
+            return refuse(expr.span, "with 'addr . port' there must be a map to addresses with ports");
+        }
         if let Some(expr) = &nat.port {
             if port.is_some() {
                 return refuse(expr.span, "the map gives the port already");
-            }
-            if nat.prefix {
-                return refuse(expr.span, "with 'prefix' the port stays as it is");
             }
             if cx.transport == Known::Nothing {
                 let fault = Fault::new(expr.span, "a port needs a match on the transport protocol before it");
@@ -42,7 +42,14 @@ impl Lowering {
                     NatFlag::Persistent => Flags::PERSISTENT,
                 }
         });
-        cx.ops.push(Op::Nat(Box::new(NatOp { kind: nat.kind, family, address, port, prefix: nat.prefix, flags })));
+        cx.ops.push(Op::Nat(Box::new(NatOp {
+            kind: nat.kind,
+            family,
+            address,
+            port,
+            prefix: nat.form == NatForm::Prefix,
+            flags,
+        })));
         Ok(())
     }
 
@@ -66,7 +73,7 @@ impl Lowering {
                     return refuse(expr.span, "a port needs a match on the transport protocol before it");
                 }
                 let map = self.map(cx.table, &sides, map, &DataKind::Values { types, intervals: !with_port })?;
-                if nat.prefix {
+                if nat.form == NatForm::Prefix {
                     self.prefix_maps.push((map, expr.span));
                 }
                 let key: Box<[_]> = sides.into_iter().map(|side| side.load).collect();
@@ -85,7 +92,7 @@ impl Lowering {
             }
             _ => {
                 let (value, form) = interval(ty, expr)?;
-                if nat.prefix && form == Form::Range {
+                if nat.form == NatForm::Prefix && form == Form::Range {
                     return refuse(expr.span, "a prefix is needed here, not a range");
                 }
                 Ok((Some(Operand::Const(value)), None))

@@ -16,6 +16,8 @@ use uct_engine::Family;
 pub(super) enum Shape {
     Plain,
     Computed,
+    /// With `^` last: nft moves such an operation to the constant, which is wrong for ranges, so only single values are taken.
+    Xored,
 }
 
 /// One field of the left side of a match.
@@ -53,7 +55,8 @@ impl Lowering {
             ExprKind::Binary(op, left, right) => {
                 let left = self.side(cx, left)?;
                 let load = bit_operation(*op, left.load, left.ty, right, expr.span)?;
-                Ok(Side { load, ty: left.ty, shape: Shape::Computed, selector: None })
+                let shape = if *op == BinaryOp::Xor { Shape::Xored } else { Shape::Computed };
+                Ok(Side { load, ty: left.ty, shape, selector: None })
             }
             ExprKind::Concat(_) => refuse(expr.span, "a concatenation cannot stand here"),
             _ => refuse(expr.span, "a field such as 'tcp dport' is needed here, not a value"),
@@ -159,7 +162,10 @@ fn selector_load(cx: &mut RuleCx<'_>, selector: &Selector, span: Span) -> Result
                 CtKey::SrcIp6 | CtKey::DstIp6 => Some(Family::Ipv6),
                 _ => None,
             };
-            if let (Some(family), false) = (family, cx.inet()) {
+            // In an inet table it is no test of the packet's family, but may not contradict one.
+            if let Some(family) = family
+                && (!cx.inet() || cx.network != Known::Nothing)
+            {
                 cx.need_family(family, span)?;
             }
             if matches!(key, CtKey::ProtoSrc | CtKey::ProtoDst) && cx.transport == Known::Nothing {

@@ -416,26 +416,27 @@ impl Parser<'_> {
         let start = self.span();
         self.advance();
         let family = self.nat_family();
-        let mut prefix = false;
-        // `interval` and `addr . port` say what the map's values are; their type says it too.
+        let mut form = NatForm::Plain;
         if self.eat_word("prefix") {
-            prefix = true;
-        } else if !self.eat_word("interval") && self.word() == "addr" {
-            self.advance();
+            form = NatForm::Prefix;
+        } else if self.eat_word("interval") {
+            form = NatForm::Interval;
+        } else if self.eat_word("addr") {
             self.expect(".")?;
             self.expect_word("port")?;
+            form = NatForm::AddressPort;
         }
-        let bare = family.is_none() && !prefix;
+        let bare = family.is_none() && form == NatForm::Plain;
         if !self.eat_word("to") && !bare {
             return self.unexpected("'to'");
         }
-        let mut nat = Nat { kind, family, prefix, address: None, port: None, flags: Vec::new() };
+        let mut nat = Nat { kind, family, form, address: None, port: None, flags: Vec::new() };
         if !self.is(":") {
             nat.address = Some(self.stmt_value()?);
-        } else if family.is_some() {
-            return refuse(self.span(), "with 'ip' or 'ip6' before 'to' there must be an address");
+        } else if !bare {
+            return refuse(self.span(), "with 'ip', 'ip6' or 'prefix' before 'to' there must be an address");
         }
-        if self.eat(":") {
+        if form == NatForm::Plain && self.eat(":") {
             nat.port = Some(self.stmt_value()?);
         }
         nat.flags = self.nat_flags()?;
@@ -465,7 +466,7 @@ impl Parser<'_> {
             port = Some(self.stmt_value()?);
         }
         let flags = self.nat_flags()?;
-        Ok(StmtKind::Nat(Nat { kind, family: None, prefix: false, address: None, port, flags }))
+        Ok(StmtKind::Nat(Nat { kind, family: None, form: NatForm::Plain, address: None, port, flags }))
     }
 
     fn nat_flags(&mut self) -> Result<Vec<NatFlag>> {

@@ -1,0 +1,91 @@
+//! What the way does to the old boundaries of a datagram that came in fragments: see [`crate::refrag::Fragmented::pull`].
+
+use uct_engine::{Family, Info, Packet, Protocol};
+use uct_nat::Rewrite;
+
+use super::Passing;
+
+const TCP_HEADER: usize = 20;
+const SCTP_HEADER: usize = 12;
+const ICMP_HEADER: usize = 8;
+
+impl Passing<'_> {
+    /// Routing looks for a socket of the packet's own host, and so at its whole TCP header.
+    pub(super) fn pull_for_routing(&mut self) {
+        if self.packet.protocol() == Protocol::TCP {
+            self.pull(TCP_HEADER);
+        }
+    }
+
+    /// The tracker pulls SCTP's header when it verifies the checksum.
+    pub(super) fn pull_for_tracking(&mut self) {
+        if self.packet.protocol() == Protocol::SCTP {
+            self.pull(SCTP_HEADER);
+        }
+    }
+
+    /// NAT pulls what it rewrites; of an ICMP error it pulls the quoted IP header even if it rewrites nothing.
+    pub(super) fn pull_for_nat(&mut self, info: Info, rewrite: &Rewrite) {
+        if self.fragmented.is_none() {
+            return;
+        }
+        let is_icmp = matches!(self.packet.protocol(), Protocol::ICMP | Protocol::ICMPV6);
+        if info == Info::Related && is_icmp {
+            let ip = match self.packet.family() {
+                Family::Ipv4 => 20,
+                Family::Ipv6 => 40,
+            };
+            self.pull(ICMP_HEADER + ip);
+        }
+        match rewrite {
+            Rewrite::Nothing => {}
+            Rewrite::Header(_) => {
+                let rest = self.packet.transport_wire_len();
+                self.pull(rewritten(self.packet.protocol(), rest));
+            }
+            Rewrite::Error { .. } => {
+                if let Some((protocol, at)) = quoted(&self.packet) {
+                    let rest = self.packet.transport_wire_len().saturating_sub(at);
+                    self.pull(at + rewritten(protocol, rest));
+                }
+            }
+        }
+    }
+
+    /// `bytes` counts from the transport header.
+    fn pull(&mut self, bytes: usize) {
+        if let (Some(fragmented), Some(at)) = (&mut self.fragmented, self.packet.transport_offset()) {
+            let before = fragmented.pieces.first().map_or(0, |p| p.header_len);
+            fragmented.pull((at + bytes).saturating_sub(before));
+        }
+    }
+}
+
+/// How much of a transport header NAT pulls, if `rest` bytes are there.
+fn rewritten(protocol: Protocol, rest: usize) -> usize {
+    match protocol {
+        Protocol::TCP if rest >= TCP_HEADER => TCP_HEADER,
+        Protocol::SCTP if rest >= SCTP_HEADER => SCTP_HEADER,
+        Protocol::TCP
+        | Protocol::SCTP
+        | Protocol::UDP
+        | Protocol::UDPLITE
+        | Protocol::ICMP
+        | Protocol::ICMPV6
+        | Protocol::GRE => 8,
+        _ => 0,
+    }
+}
+
+/// The protocol of the packet that an ICMP error quotes, and where its transport header stands behind the ICMP header's
+/// first byte.
+fn quoted(packet: &Packet<'_>) -> Option<(Protocol, usize)> {
+    let quote = packet.transport()?.get(ICMP_HEADER..)?;
+    match packet.family() {
+        Family::Ipv4 => {
+            let header = usize::from(quote.first()? & 0x0f) * 4;
+            Some((Protocol(*quote.get(9)?), ICMP_HEADER + header))
+        }
+        Family::Ipv6 => Some((Protocol(*quote.get(6)?), ICMP_HEADER + 40)),
+    }
+}
