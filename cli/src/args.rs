@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::moment::Moment;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
@@ -30,6 +31,10 @@ pub enum Command {
     Explain(Explain),
     /// Replay a capture twice, with other settings, rules, seeds or losses, and show where the two part
     Diff(Diff),
+    /// Say who was behind a translated address at a time
+    Who(Who),
+    /// Tell the lives of connections, event by event
+    History(History),
     /// Keep a table behind a socket; with no interfaces it is idle
     Run(Run),
     /// Look into a router's table and change it, in the words of conntrack(8): see `uct conntrack --help`
@@ -119,6 +124,10 @@ pub struct Input {
     /// The capture: pcap or pcapng, gzip or zstd or neither; `-` is stdin
     #[arg(value_name = "IN")]
     pub capture: PathBuf,
+
+    /// Stop there: after a packet (12), or at a time (+1.5 s after the first packet, @1795416351.5, 2026-11-23T02:45:51Z)
+    #[arg(long, value_name = "PACKET|TIME", allow_hyphen_values = true)]
+    pub at: Option<Moment>,
 
     #[command(flatten)]
     #[allow(missing_docs)] // clap would print it
@@ -231,6 +240,60 @@ pub struct Diff {
     pub b: String,
 
     /// One JSON object; see docs/diff.md
+    #[arg(long)]
+    pub json: bool,
+
+    /// Colours
+    #[arg(long, value_enum, default_value_t = ColorArg::Auto, value_name = "WHEN")]
+    pub color: ColorArg,
+}
+
+/// Say who was behind a translated address.
+///
+/// Answers for a public address and port which inside host it was at the time of --at, or, without a time, all that it ever was in
+/// the capture: with the connection, its server, when it began and ended, and the rule that gave it the address.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:\n  \
+uct who 203.0.113.1:17802 --at 2026-11-23T02:45:51Z in.pcapng --topology r.toml --rules r.nft\n  \
+uct who 203.0.113.1:40000 in.pcapng --rules r.nft --conn 'tcp dst 198.51.100.80'")]
+pub struct Who {
+    /// Address, or address and port (or ICMP id): 203.0.113.1, 203.0.113.1:17802, [2001:db8::1]:17802
+    #[arg(value_name = "ADDR[:PORT]")]
+    pub who: String,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub input: Input,
+
+    /// Only connections like this, as in `uct explain --conn`
+    #[arg(long, value_name = "FILTER")]
+    pub conn: Option<String>,
+
+    /// One JSON object a line; see docs/history.md
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Tell the lives of connections, event by event.
+///
+/// Opened by which packet, translated by which rule, every change of state, status and mark, what was invalid or dropped, and when
+/// and why it was gone. Packets that changed nothing are counted.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:\n  \
+uct history in.pcapng --topology r.toml --rules r.nft --conn '#7'\n  \
+uct history in.pcapng --rules r.nft --conn 'udp dport 53' --json")]
+pub struct History {
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub input: Input,
+
+    /// Only connections like this, as in `uct explain --conn`
+    #[arg(long, value_name = "FILTER")]
+    pub conn: Option<String>,
+
+    /// One JSON object an event; see docs/history.md
     #[arg(long)]
     pub json: bool,
 

@@ -22,7 +22,7 @@ use crate::conntrack::format::{Format, Output, OutputError, Seen};
 use crate::explain::annotate::Annotator;
 use crate::explain::observer::Explainer;
 use crate::explain::tee::{Loss, Tee};
-use crate::session::{Names, Session};
+use crate::session::{Capture, Names, Session};
 use crate::stdio::{lost, print, say};
 
 /// What `--output` knows.
@@ -58,6 +58,7 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
                 let explanation = explainer.finish(step, source.interface_name());
                 annotator.write(&explanation, source).map_err(unwritten)
             })?;
+            job.wait(source.inner(), &mut Discard, &mut silent)?;
             annotator.finish().map_err(unwritten)?;
             fault
         }
@@ -67,10 +68,15 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
             let fault = job.drive(&mut source, &mut sink, &mut silent, |_, _, sink, _| {
                 sink.take_fault().map_or(Ok(()), |e| Err(unwritten(e)))
             })?;
+            job.wait(&source, &mut sink, &mut silent)?;
             sink.finish().map_err(unwritten)?;
             fault
         }
-        None => job.drive(&mut source, &mut Discard, &mut silent, |_, _, _, _| Ok(()))?,
+        None => {
+            let fault = job.drive(&mut source, &mut Discard, &mut silent, |_, _, _, _| Ok(()))?;
+            job.wait(&source, &mut Discard, &mut silent)?;
+            fault
+        }
     };
     let is_listed = args.list || !(args.events || args.stats || is_stdout_taken);
     job.report(is_listed)?;
@@ -151,6 +157,13 @@ impl Job<'_> {
         };
         bar.finish_and_clear();
         Ok(fault)
+    }
+
+    /// Waits until the time that `--at` names, if it names one.
+    fn wait(&mut self, source: &Capture, out: &mut impl Emit, observer: &mut impl Observer) -> Result<(), Failure> {
+        let Some(until) = source.waits_until() else { return Ok(()) };
+        self.replay.wait_until(until, out, observer);
+        if self.args.events { self.print_events(&mut Vec::new(), &mut String::new()) } else { Ok(()) }
     }
 
     /// Prints. Where nobody reads any more, the work goes on only if there is a file to write.

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use uct_engine::Engine;
+use uct_engine::{Engine, Time};
 use uct_pipeline::capture::{CaptureError, Frame, Interface, Reader, Source};
 use uct_pipeline::replay::{ReadAhead, Replay, ReplayError};
 use uct_pipeline::router::Router;
@@ -15,30 +15,52 @@ use uct_pipeline::topology::{Entry, Topology};
 use uct_pipeline::vantage::Vantage;
 
 use crate::args::{self, PortsArg, VantageArg};
+use crate::moment::Moment;
 use crate::ports::AsCaptured;
 use crate::stdio::say;
 use crate::{Failure, files, rules, sysctl};
 
+/// A capture, up to a moment if one is named.
+pub struct Capture {
+    from: From,
+    until: Option<Moment>,
+    /// When the first frame came.
+    first: Option<Time>,
+}
+
 /// A capture, read from the start or from where inference left it.
-pub enum Capture {
-    /// From the start.
-    Whole(Reader),
+enum From {
+    Start(Reader),
     /// Its first frames were read already, to infer a topology.
     ReadAhead(ReadAhead<Reader>),
 }
 
+impl Capture {
+    /// The time until which the replay is to wait after the last frame, if a time was named.
+    pub fn waits_until(&self) -> Option<Time> {
+        self.until?.time(self.first?)
+    }
+}
+
 impl Source for Capture {
     fn next(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
-        match self {
-            Capture::Whole(s) => s.next(),
-            Capture::ReadAhead(s) => s.next(),
-        }
+        let next = match &mut self.from {
+            From::Start(s) => s.next(),
+            From::ReadAhead(s) => s.next(),
+        };
+        let Some(frame) = next? else { return Ok(None) };
+        let first = *self.first.get_or_insert(frame.at);
+        let is_beyond = self.until.is_some_and(|until| match until {
+            Moment::Packet(last) => frame.number > last,
+            other => other.time(first).is_some_and(|until| frame.at > until),
+        });
+        Ok((!is_beyond).then_some(frame))
     }
 
     fn interfaces(&self) -> &[Interface] {
-        match self {
-            Capture::Whole(s) => s.interfaces(),
-            Capture::ReadAhead(s) => s.interfaces(),
+        match &self.from {
+            From::Start(s) => s.interfaces(),
+            From::ReadAhead(s) => s.interfaces(),
         }
     }
 }
@@ -106,19 +128,20 @@ impl Session {
         let engine = Arc::new(Engine::new(args.seed));
         sysctl::set(engine.settings(), &args.sysctl)?;
         let reader = Reader::open(&input.capture).map_err(Failure::input)?;
-        let (source, topology, entry) = match &args.topology {
+        let (from, topology, entry) = match &args.topology {
             Some(path) => {
                 let topology = Topology::open(path).map_err(Failure::input)?;
-                (Capture::Whole(reader), topology, Entry::Named)
+                (From::Start(reader), topology, Entry::Named)
             }
             None => {
                 let (source, inferred) = ReadAhead::infer(reader, &args.inside);
                 for note in &inferred.notes {
                     say(format_args!("uct: no --topology; {note}"));
                 }
-                (Capture::ReadAhead(source), inferred.topology, inferred.entry)
+                (From::ReadAhead(source), inferred.topology, inferred.entry)
             }
         };
+        let source = Capture { from, until: input.at, first: None };
         Ok(Opened { args, capture: &input.capture, engine, source, entry, topology })
     }
 }

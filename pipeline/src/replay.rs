@@ -123,6 +123,12 @@ impl Replay {
         self.counts
     }
 
+    /// Lets time pass without a frame: what runs out until `now` is gone.
+    pub fn wait_until(&mut self, now: Time, out: &mut impl Emit, observer: &mut impl Observer) {
+        self.now = self.now.max(now);
+        self.router.pass_time(self.now, out, observer);
+    }
+
     /// Takes one frame from the capture; `None` at its end.
     pub fn step(
         &mut self,

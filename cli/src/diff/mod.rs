@@ -38,21 +38,25 @@ pub fn run(args: &args::Diff) -> Result<ExitCode, Failure> {
     let mut a = side(&args.input, "--a", &args.a)?;
     let mut b = side(&args.input, "--b", &args.b)?;
     let mut report = Report::new(&args.a, &args.b);
-    let (mut next_a, mut next_b) = (a.next().transpose()?, b.next().transpose()?);
+    // A fault in the capture ends both; what came before counts.
+    let mut fault = None;
+    let (mut next_a, mut next_b) = (next(&mut a, &mut fault), next(&mut b, &mut fault));
     loop {
         let number = match (&next_a, &next_b) {
             (None, None) => break,
             (Some(x), None) | (None, Some(x)) => x.packet,
             (Some(x), Some(y)) => x.packet.min(y.packet),
         };
-        let seen_a = take(&mut next_a, &mut a, number)?;
-        let seen_b = take(&mut next_b, &mut b, number)?;
+        let seen_a = take(&mut next_a, &mut a, number, &mut fault);
+        let seen_b = take(&mut next_b, &mut b, number, &mut fault);
         report.packet(number, seen_a, seen_b);
     }
     // What is compared at the end is compared at one time.
+    a.wait_until_asked();
+    b.wait_until_asked();
     let end = a.now().max(b.now());
     for side in [&mut a, &mut b] {
-        side.pass_time(end);
+        side.wait_until(end);
     }
     report.tables(a.router().engine().entries(end), b.router().engine().entries(end));
 
@@ -60,17 +64,36 @@ pub fn run(args: &args::Diff) -> Result<ExitCode, Failure> {
     let mut out = Coloured::new(args.color);
     out.print(&text)?;
     out.finish()?;
-    Ok(ExitCode::from(u8::from(report.is_different())))
+    match fault {
+        Some(fault) => Err(fault),
+        None => Ok(ExitCode::from(u8::from(report.is_different()))),
+    }
 }
 
 /// The next packet of a side, if it is the one of this number.
-fn take(next: &mut Option<Explanation>, side: &mut Telling, number: u64) -> Result<Option<Seen>, Failure> {
-    if next.as_ref().is_none_or(|e| e.packet != number) {
-        return Ok(None);
+fn take(
+    waiting: &mut Option<Explanation>,
+    side: &mut Telling,
+    number: u64,
+    fault: &mut Option<Failure>,
+) -> Option<Seen> {
+    if waiting.as_ref().is_none_or(|e| e.packet != number) {
+        return None;
     }
-    let taken = next.take();
-    *next = side.next().transpose()?;
-    Ok(taken.map(Seen::of))
+    let taken = waiting.take();
+    *waiting = next(side, fault);
+    taken.map(Seen::of)
+}
+
+/// What a side does next; none at its end, or at a fault.
+fn next(side: &mut Telling, fault: &mut Option<Failure>) -> Option<Explanation> {
+    match side.next()? {
+        Ok(told) => Some(told),
+        Err(why) => {
+            *fault = Some(why);
+            None
+        }
+    }
 }
 
 /// One side, ready to be replayed.
@@ -80,7 +103,7 @@ fn side(input: &Input, option: &str, words: &str) -> Result<Telling, Failure> {
         let text = e.to_string();
         Failure::usage(format!("{option}: {}", text.trim_start_matches("error: ").trim_end()))
     })?;
-    let input = Input { capture: input.capture.clone(), setup: merged(&input.setup, &side) };
+    let input = Input { capture: input.capture.clone(), at: input.at, setup: merged(&input.setup, &side) };
     let mut loss = Loss::default();
     for text in &side.lose {
         loss.ranges.push(filter::range("--lose", text).map_err(Failure::usage)?);

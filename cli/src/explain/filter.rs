@@ -63,6 +63,11 @@ impl Filter {
         by_number && (self.terms.is_empty() || e.ways.iter().any(|way| self.terms.iter().all(|t| t.holds(way, e))))
     }
 
+    /// Whether a connection is shown: by `--conn` alone.
+    pub fn takes_connection(&self, connection: &Connection) -> bool {
+        self.terms.iter().all(|t| t.holds_of(connection))
+    }
+
     /// Whether no later packet can be meant.
     pub fn is_past(&self, packet: u64) -> bool {
         !self.packets.is_empty() && self.packets.iter().all(|(_, last)| packet >= *last)

@@ -28,6 +28,7 @@ pub mod header;
 pub mod ledger;
 pub mod model;
 pub mod observer;
+pub mod table;
 pub mod tee;
 pub mod telling;
 pub mod text;
@@ -44,6 +45,9 @@ pub fn run(args: &args::Explain) -> Result<ExitCode, Failure> {
     let filter = Filter::new(&args.packet, args.conn.as_deref()).map_err(Failure::usage)?;
     let writes: Vec<_> = args.out.write.iter().map(|path| ("--write", path.as_path())).collect();
     let session = Session::open(&args.input, &writes)?.start()?;
+    if args.input.at.is_some() && args.out.write.is_none() {
+        return run_at(args, &filter, session);
+    }
     let mut writing = Writing::of(&args.out, &session.router)?;
     let mut is_read = !args.out.is_stdout();
     let mut out = Coloured::new(args.color);
@@ -127,6 +131,34 @@ pub enum Flow {
     On,
     /// No more is wanted.
     Enough,
+}
+
+/// `--at`: the packet before the moment, and the table as it stands then.
+fn run_at(args: &args::Explain, filter: &Filter, session: Session) -> Result<ExitCode, Failure> {
+    let mut telling = Telling::new(session, Loss::default());
+    let (mut last, mut fault) = (None, None);
+    for told in telling.by_ref() {
+        match told {
+            Ok(explanation) if filter.takes(&explanation) => last = Some(explanation),
+            Ok(_) => {}
+            Err(failure) => fault = Some(failure),
+        }
+    }
+    telling.wait_until_asked();
+    let mut text = String::new();
+    if let Some(explanation) = &last {
+        show(args, explanation, &mut text)?;
+    }
+    let table = table::Table::of(&telling, filter);
+    if args.json {
+        table.json(&mut text)
+    } else {
+        table.text(&mut text)
+    }
+    let mut out = Coloured::new(args.color);
+    out.print(&text)?;
+    out.finish()?;
+    fault.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 /// Replays a session and hands over what there is to tell of each packet, with the source that has its frame still.

@@ -37,6 +37,7 @@ pub struct Explainer {
     /// The frame that is under way: told to the ledger as the cause of all that happens.
     number: u64,
     first: Option<Time>,
+    now: Time,
     before: Vec<Step>,
     ways: Vec<Way>,
     /// The packet as it was last seen.
@@ -57,6 +58,7 @@ impl Explainer {
             ledger: Ledger::default(),
             number: 1,
             first: None,
+            now: Time::ZERO,
             before: Vec::new(),
             ways: Vec::new(),
             seen: None,
@@ -66,9 +68,22 @@ impl Explainer {
         }
     }
 
-    /// The router that is listened to, to be kept.
-    pub fn router_handle(&self) -> Arc<Router> {
-        Arc::clone(&self.router)
+    /// Who did what when.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// When the first packet came.
+    pub fn first(&self) -> Time {
+        self.first.unwrap_or(Time::ZERO)
+    }
+
+    /// What happened as time passed after the last packet.
+    pub fn waited(&mut self) -> Vec<Step> {
+        self.ways.clear();
+        let before = std::mem::take(&mut self.before);
+        self.ledger.forget_gone();
+        before
     }
 
     /// The router that is listened to.
@@ -286,7 +301,7 @@ impl router::Observer for Explainer {
     }
 
     fn clock(&mut self, number: u64, at: Time) {
-        self.number = number;
+        (self.number, self.now) = (number, at);
         self.first.get_or_insert(at);
     }
 
@@ -387,10 +402,10 @@ impl router::Observer for Explainer {
             let pin = Pin { packet: self.number, rule: rule.clone() };
             record.pins[decision.manip as usize] = Some(pin);
         }
-        if let PortChoice::Found(uct_nat::Search { evicted: Some(id), .. }) = decision.port {
-            self.ledger.close(id);
-        }
         let step = self.nat_step(decision, rule, action);
+        if let PortChoice::Found(uct_nat::Search { evicted: Some(id), .. }) = decision.port {
+            self.evicted(id);
+        }
         self.push(Step::Nat(Box::new(step)));
     }
 
@@ -498,6 +513,23 @@ impl router::Observer for Explainer {
 }
 
 impl Explainer {
+    /// NAT took a connection out of the table to have its port.
+    fn evicted(&mut self, id: ConnId) {
+        let entry = self.ledger.get(id).and_then(|r| r.entry.clone());
+        if let Some(entry) = entry {
+            let step = Step::Gone {
+                connection: self.ledger.refer(id),
+                original: (&entry.original).into(),
+                reply: (&entry.reply).into(),
+                state: entry.proto.state_name(),
+                time: self.seconds(self.now),
+                why: Gone::Evicted.to_string(),
+            };
+            self.push(step);
+        }
+        self.ledger.close(id);
+    }
+
     fn nat_step(&self, decision: &Decision, rule: Option<Rule>, action: Option<String>) -> NatStep {
         let (port, reused, search) = match decision.port {
             PortChoice::Kept => ("kept", None, None),

@@ -54,6 +54,11 @@ impl<S: Source> Tee<S> {
         Tee { source, loss, last: None }
     }
 
+    /// The source that passes through.
+    pub fn inner(&self) -> &S {
+        &self.source
+    }
+
     /// The last frame.
     pub fn last(&self) -> Option<&Kept> {
         self.last.as_ref()

@@ -4,7 +4,8 @@ use uct_engine::Time;
 use uct_pipeline::replay::{Discard, Replay};
 use uct_pipeline::router::Router;
 
-use super::model::Explanation;
+use super::ledger::Ledger;
+use super::model::{Explanation, Step};
 use super::observer::Explainer;
 use super::tee::{Loss, Tee};
 use crate::Failure;
@@ -40,9 +41,28 @@ impl Telling {
         self.replay.now()
     }
 
-    /// Lets time pass to `now`, as far as the next packet would.
-    pub fn pass_time(&mut self, now: Time) {
-        self.explainer.router_handle().pass_time(now, &mut Discard, &mut self.explainer);
+    /// Lets time pass to `now`; what happened until then.
+    pub fn wait_until(&mut self, now: Time) -> Vec<Step> {
+        self.replay.wait_until(now, &mut Discard, &mut self.explainer);
+        self.explainer.waited()
+    }
+
+    /// The same to the time that `--at` names, if it names one.
+    pub fn wait_until_asked(&mut self) -> Vec<Step> {
+        match self.source.inner().waits_until() {
+            Some(time) => self.wait_until(time),
+            None => Vec::new(),
+        }
+    }
+
+    /// When the first packet came.
+    pub fn first(&self) -> Time {
+        self.explainer.first()
+    }
+
+    /// Who did what when.
+    pub fn ledger(&self) -> &Ledger {
+        self.explainer.ledger()
     }
 }
 

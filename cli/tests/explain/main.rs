@@ -9,3 +9,4 @@ mod invalid;
 mod lab;
 mod nat;
 mod states;
+mod travel;
