@@ -12,7 +12,8 @@
 //!
 //! `c` is a client inside, port 1000; `s` a server beyond the gateway, port 80; `r` the router itself, sending from its
 //! outer address to the server; `t` the server again, but speaking to the router itself. For TCP the flags, the sequence number and the acknowledgment number follow; numbers may
-//! be negative. A ruleset stands between `rules` and `end`; without one, everything is forwarded and tracked.
+//! be negative. A ruleset stands between `rules` and `end`; without one, everything is forwarded and tracked. Between
+//! `change rules` and `end` stands one that takes its place at that step.
 
 use crate::generate::world::{Family, Origin, Shot, World};
 use crate::observed::unhex;
@@ -50,6 +51,10 @@ pub fn parse(name: &str, text: &str) -> Result<Scenario, String> {
                 scenario.setup.rules = rules.join("\n") + "\n";
             }
             ["sysctl", name, value] => scenario.setup.sysctls.push((name.into(), value.into())),
+            ["change", "rules"] => {
+                let rules: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "end").collect();
+                scenario.steps.push(Step::Rules { text: rules.join("\n") + "\n" });
+            }
             ["advance", seconds] => {
                 let seconds = seconds.parse().map_err(|_| format!("not seconds: {line}"))?;
                 scenario.steps.push(Step::Advance { seconds });

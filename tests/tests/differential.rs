@@ -7,7 +7,7 @@ use uct_tests::generate::Area;
 use uct_tests::kernel;
 
 /// Packets of each area if nothing else is said.
-const PACKETS: u64 = 6_000;
+const PACKETS: u64 = 5_000;
 
 #[test]
 fn random_scenarios_do_the_same_in_both() {
@@ -18,13 +18,13 @@ fn random_scenarios_do_the_same_in_both() {
     let packets = std::env::var("UCT_DIFF_PACKETS").ok().and_then(|text| text.parse().ok()).unwrap_or(PACKETS);
     let seed = std::env::var("UCT_DIFF_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let mut reports = Vec::new();
-    for area in [Area::Tcp, Area::Udp, Area::Icmp] {
+    for area in Area::ALL {
         let campaign = Campaign {
             area,
             packets,
             seed,
             only: None,
-            side: Side::Engine,
+            side: Side::Path,
             threads: 48,
             most_differences: 3,
             save: None,

@@ -11,7 +11,7 @@ use uct_tests::kernel::{self, Kernel};
 use uct_tests::observed::Observed;
 use uct_tests::run::{Subject, replay, sent};
 use uct_tests::scenario::Scenario;
-use uct_tests::uct::EngineSubject;
+use uct_tests::uct::PathSubject;
 
 fn folders() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
@@ -32,7 +32,7 @@ fn uct_does_what_the_kernel_did() {
     let mut failed = Vec::new();
     for folder in folders() {
         let (scenario, truth) = load(&folder);
-        let mut subject = EngineSubject::default();
+        let mut subject = PathSubject::default();
         subject.begin(&scenario.setup).unwrap();
         for (index, ((step, at), kernel)) in scenario.steps.iter().zip(scenario.times()).zip(&truth).enumerate() {
             let uct = subject.step(step, at, kernel).unwrap();

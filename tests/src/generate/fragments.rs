@@ -7,10 +7,15 @@ use crate::packet::build::fragments;
 /// The pieces of a packet, in the order in which they are sent. A small packet may be left whole.
 pub(crate) fn cut(random: &mut Random, shot: &Shot) -> Vec<Shot> {
     let packet = &shot.packet;
-    let header = if packet[0] >> 4 == 4 { usize::from(packet[0] & 15) * 4 } else { 40 };
+    let header = match packet[0] {
+        0x60..=0x6f => 40,
+        0x45..=0x4f => usize::from(packet[0] & 15) * 4,
+        _ => return vec![shot.clone()],
+    };
     let room = packet.len().saturating_sub(header);
     // The router's own fragments are made by its own stack, behind connection tracking.
-    if shot.from == Origin::Router || room < 24 || random.chance(20) {
+    // A header length below 20 is no header to repeat.
+    if shot.from == Origin::Router || header < 20 || room < 24 || random.chance(20) {
         return vec![shot.clone()];
     }
     let count = random.between(1, 3).min(room as u32 / 8);

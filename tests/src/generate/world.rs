@@ -155,6 +155,14 @@ impl World {
                 topology.neighbor.push(Neighbor { address, mac: gateway.clone(), dev: iface.into() });
             }
         }
+        for last in [4, 7] {
+            let address = format!("{}{last}", LINKS[2].2);
+            topology.neighbor.push(Neighbor {
+                address,
+                mac: format!("02:00:00:00:03:0{last}"),
+                dev: LINKS[2].0.into(),
+            });
+        }
         for address in [format!("{}77", LINKS[0].2), format!("{}77", LINKS[0].3)] {
             topology.neighbor.push(Neighbor { address, mac: "02:00:00:00:01:77".into(), dev: LINKS[0].0.into() });
         }

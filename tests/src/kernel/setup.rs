@@ -125,9 +125,9 @@ pub(crate) fn delete_tables(rules: &str) -> String {
             ["table", name] => format!("ip {name}"),
             _ => continue,
         };
-        // Named twice, a table must still be deleted once; adding it first makes deleting it always possible.
+        // Named twice, a table must still be deleted once.
         if !commands.contains(&format!("delete table {table}\n")) {
-            let _ = write!(commands, "delete table {table}\n");
+            let _ = writeln!(commands, "delete table {table}");
         }
     }
     commands
