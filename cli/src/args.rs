@@ -1,6 +1,7 @@
 //! What `uct` understands on its command line: the one definition from which help, completions and man pages come.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use crate::moment::Moment;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -148,6 +149,10 @@ pub struct Setup {
     /// One more rule, as 'oifname wan0 masquerade' or 'tcp dport 80 dnat to 192.168.1.10'; may be repeated
     #[arg(long = "rule", value_name = "RULE")]
     pub rule: Vec<String>,
+
+    /// Another ruleset from a moment on, as 12=new.nft (after packet 12) or +1.5=new.nft; may be repeated, in order of time
+    #[arg(long, value_name = "MOMENT=FILE", allow_hyphen_values = true)]
+    pub rules_at: Vec<Change>,
 
     /// A setting by the kernel's name, as nf_conntrack_tcp_loose=0; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -302,6 +307,24 @@ pub struct History {
     pub color: ColorArg,
 }
 
+/// Rules that come into force later.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// When.
+    pub when: Moment,
+    /// Their file.
+    pub rules: PathBuf,
+}
+
+impl FromStr for Change {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (when, file) = text.split_once('=').ok_or_else(|| format!("'{text}' is not MOMENT=FILE"))?;
+        Ok(Change { when: when.parse()?, rules: PathBuf::from(file) })
+    }
+}
+
 /// What is different in one of two replays.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "options", no_binary_name = true, disable_help_flag = true, args_override_self = true)]
@@ -317,6 +340,10 @@ pub struct Side {
     /// One more rule
     #[arg(long = "rule", value_name = "RULE")]
     pub rule: Vec<String>,
+
+    /// Another ruleset from a moment on
+    #[arg(long, value_name = "MOMENT=FILE", allow_hyphen_values = true)]
+    pub rules_at: Vec<Change>,
 
     /// A setting
     #[arg(long, value_name = "KEY=VALUE")]

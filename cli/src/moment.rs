@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use uct_engine::Time;
+use uct_pipeline::replay::When;
 
 /// A moment of a capture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +34,16 @@ impl Moment {
             Moment::Packet(_) => None,
             Moment::After(span) => Some(first + span),
             Moment::At(time) => Some(time),
+        }
+    }
+}
+
+impl From<Moment> for When {
+    fn from(moment: Moment) -> When {
+        match moment {
+            Moment::Packet(number) => When::Frame(number),
+            Moment::After(span) => When::After(span),
+            Moment::At(time) => When::At(time),
         }
     }
 }

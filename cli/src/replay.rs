@@ -7,14 +7,13 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use uct_engine::Listening;
 use uct_pipeline::capture::{CaptureError, Fault, Source, Writer};
 use uct_pipeline::replay::{Discard, Replay, Step, ToSink};
-use uct_pipeline::router::{Emit, Observer, Router, Silent};
+use uct_pipeline::router::{Emit, Observer, Silent};
 
 use crate::Failure;
 use crate::args;
@@ -42,17 +41,18 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
     if args.print_topology {
         return print(&opened.topology.to_string()).map(|()| ExitCode::SUCCESS);
     }
-    let Session { names, router, replay, mut source } = opened.start()?;
+    let Session { names, replay, mut source } = opened.start()?;
     if args.events {
-        router.engine().listen(Listening::Yes);
+        replay.router().engine().listen(Listening::Yes);
     }
-    let mut job = Job { args, output, router: &router, names, replay, stdout: Stdout::Read, started: Instant::now() };
+    let topology = replay.router().topology().clone();
+    let mut job = Job { args, output, names, replay, stdout: Stdout::Read, started: Instant::now() };
 
     let mut silent = Silent;
     let fault = match &args.out.write {
         Some(path) if args.out.annotate => {
-            let mut annotator = Annotator::create(path, Arc::clone(&router)).map_err(unwritten)?;
-            let mut explainer = Explainer::new(Arc::clone(&router));
+            let mut annotator = Annotator::create(path, topology).map_err(unwritten)?;
+            let mut explainer = Explainer::new(job.replay.router());
             let mut source = Tee::new(source, Loss::default());
             let fault = job.drive(&mut source, &mut Discard, &mut explainer, |step, source, _, explainer| {
                 let explanation = explainer.finish(step, source.interface_name());
@@ -64,7 +64,7 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
         }
         Some(path) => {
             let mut writer = Writer::create(path).map_err(unwritten)?;
-            let mut sink = ToSink::new(&mut writer, router.topology()).map_err(unwritten)?;
+            let mut sink = ToSink::new(&mut writer, &topology).map_err(unwritten)?;
             let fault = job.drive(&mut source, &mut sink, &mut silent, |_, _, sink, _| {
                 sink.take_fault().map_or(Ok(()), |e| Err(unwritten(e)))
             })?;
@@ -118,7 +118,6 @@ enum Stdout {
 struct Job<'a> {
     args: &'a args::Replay,
     output: Output,
-    router: &'a Router,
     names: Names,
     replay: Replay,
     stdout: Stdout,
@@ -181,7 +180,7 @@ impl Job<'_> {
     }
 
     fn print_events(&mut self, events: &mut Vec<uct_engine::Event>, text: &mut String) -> Result<(), Failure> {
-        self.router.engine().take_events(events);
+        self.replay.router().engine().take_events(events);
         if events.is_empty() {
             return Ok(());
         }
@@ -195,7 +194,7 @@ impl Job<'_> {
 
     /// Prints what was asked for at the end, and the summary.
     fn report(&mut self, is_listed: bool) -> Result<(), Failure> {
-        let engine = self.router.engine();
+        let engine = self.replay.router().engine();
         let now = self.replay.now();
         let mut text = String::new();
         if is_listed {
@@ -220,7 +219,7 @@ impl Job<'_> {
     }
 
     fn stats(&self, text: &mut String) {
-        let engine = self.router.engine();
+        let engine = self.replay.router().engine();
         text.push_str("cpu=0   \t");
         for (name, value) in engine.stats().named() {
             let _ = write!(text, "{name}={value} ");
@@ -229,15 +228,15 @@ impl Job<'_> {
         for (name, value) in engine.stats().invalid_by_reason() {
             let _ = writeln!(text, "invalid {name}={value}");
         }
-        for (name, value) in self.router.stats().dropped_by_reason() {
+        for (name, value) in self.replay.router().stats().dropped_by_reason() {
             let _ = writeln!(text, "drop {name}={value}");
         }
     }
 
     /// A few lines for a person.
     fn summary(&self) -> String {
-        let engine = self.router.engine();
-        let stats = self.router.stats();
+        let engine = self.replay.router().engine();
+        let stats = self.replay.router().stats();
         let counts = self.replay.counts();
         let seconds = self.started.elapsed().as_secs_f64();
         let reasons = |pairs: &mut dyn Iterator<Item = (&'static str, u64)>| {

@@ -1,7 +1,7 @@
 //! A replay made ready: what every command that replays a capture is given, opened and checked in one place.
 //!
 //! ```text
-//!   Input ─► Session::open ─► Opened { source, topology } ─► start ─► Session { router, replay, source }
+//!   Input ─► Session::open ─► Opened { source, topology } ─► start ─► Session { replay, source }
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -100,9 +100,7 @@ impl Names {
 pub struct Session {
     /// Its files.
     pub names: Names,
-    /// The router.
-    pub router: Arc<Router>,
-    /// The replay.
+    /// The replay, which has the router.
     pub replay: Replay,
     /// The capture.
     pub source: Capture,
@@ -112,6 +110,7 @@ pub struct Session {
 fn reads(input: &args::Input) -> Vec<files::Named<'_>> {
     let mut reads = vec![("IN", input.capture.as_path())];
     reads.extend(input.setup.rules.iter().map(|path| ("--rules", path.as_path())));
+    reads.extend(input.setup.rules_at.iter().map(|change| ("--rules-at", change.rules.as_path())));
     reads.extend(input.setup.topology.iter().map(|path| ("--topology", path.as_path())));
     reads
 }
@@ -162,8 +161,12 @@ impl Opened<'_> {
             VantageArg::Router => Vantage::Router,
             VantageArg::Inside => Vantage::Inside(args.inside.clone()),
         };
-        let replay = Replay::new(Arc::clone(&router), entry, vantage);
+        let mut replay = Replay::new(router, entry, vantage);
+        for change in &args.rules_at {
+            let rules = rules::load(Some(&change.rules), &args.rule)?;
+            replay.change_rules(change.when.into(), rules);
+        }
         let names = Names { capture: capture.to_owned(), topology: args.topology.clone() };
-        Ok(Session { names, router, replay, source })
+        Ok(Session { names, replay, source })
     }
 }

@@ -130,6 +130,7 @@ fn merged(common: &Setup, side: &Side) -> Setup {
         topology: side.topology.clone().or_else(|| common.topology.clone()),
         rules: side.rules.clone().or_else(|| common.rules.clone()),
         rule: both(&common.rule, &side.rule),
+        rules_at: common.rules_at.iter().chain(&side.rules_at).cloned().collect(),
         sysctl: both(&common.sysctl, &side.sysctl),
         seed: side.seed.unwrap_or(common.seed),
         ports: side.ports.unwrap_or(common.ports),

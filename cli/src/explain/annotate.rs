@@ -11,12 +11,12 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use uct_pipeline::capture::{CaptureError, Crossing, Interface, Outgoing, Sink, Source, Verdict as Mark, Writer};
 use uct_pipeline::link::LinkType;
 use uct_pipeline::replay::ethernet;
-use uct_pipeline::router::{Emitted, Router};
+use uct_pipeline::router::Emitted;
+use uct_pipeline::topology::Topology;
 
 use super::model::{Explanation, Left, Origin, Step, Verdict, Way};
 use super::tee::Tee;
@@ -25,14 +25,14 @@ use super::words;
 /// Writes an annotated capture.
 pub struct Annotator {
     writer: Writer,
-    router: Arc<Router>,
+    topology: Topology,
     frame: Vec<u8>,
 }
 
 impl Annotator {
     /// Creates the file, or takes standard output for `-`.
-    pub fn create(path: &Path, router: Arc<Router>) -> Result<Annotator, CaptureError> {
-        Ok(Annotator { writer: Writer::create(path)?, router, frame: Vec::new() })
+    pub fn create(path: &Path, topology: Topology) -> Result<Annotator, CaptureError> {
+        Ok(Annotator { writer: Writer::create(path)?, topology, frame: Vec::new() })
     }
 
     /// Writes the frame that came in last, and what left because of it.
@@ -83,13 +83,13 @@ impl Annotator {
             let interface = Interface {
                 name: Some(left.interface.clone()),
                 link: LinkType::Ethernet,
-                mac: self.router.topology().interface(left.dev).and_then(|i| i.mac),
+                mac: self.topology.interface(left.dev).and_then(|i| i.mac),
             };
             let iface = self.writer.interface(&interface)?;
             let at = uct_engine::Time::from_nanos(e.time_ns);
             let packet =
                 Emitted { at, dev: left.dev, next: left.next_hop, bytes: &left.bytes, wire_len: left.wire_len };
-            let wire_len = ethernet(self.router.topology(), &packet, &mut self.frame);
+            let wire_len = ethernet(&self.topology, &packet, &mut self.frame);
             let (said, values) = (sentence(e, way, left), left_values(e, way));
             let mut outgoing = Outgoing::new(at, iface, &self.frame);
             outgoing.wire_len = wire_len;

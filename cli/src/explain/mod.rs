@@ -10,7 +10,6 @@
 //! packets before are replayed all the same.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use uct_pipeline::capture::CaptureError;
 use uct_pipeline::router::Router;
@@ -22,6 +21,7 @@ use crate::session::{Capture, Session};
 use crate::stdio::Coloured;
 
 pub mod annotate;
+pub mod book;
 pub mod brief;
 pub mod filter;
 pub mod header;
@@ -48,7 +48,7 @@ pub fn run(args: &args::Explain) -> Result<ExitCode, Failure> {
     if args.input.at.is_some() && args.out.write.is_none() {
         return run_at(args, &filter, session);
     }
-    let mut writing = Writing::of(&args.out, &session.router)?;
+    let mut writing = Writing::of(&args.out, session.replay.router())?;
     let mut is_read = !args.out.is_stdout();
     let mut out = Coloured::new(args.color);
     let mut text = String::new();
@@ -96,14 +96,14 @@ enum Writing {
 }
 
 impl Writing {
-    fn of(out: &args::Out, router: &Arc<Router>) -> Result<Writing, Failure> {
+    fn of(out: &args::Out, router: &Router) -> Result<Writing, Failure> {
         match &out.write {
             None => Ok(Writing::Nothing),
             Some(_) if !out.annotate => Err(Failure::usage(
                 "'uct explain --write' writes an annotated capture: say --annotate, or use 'uct replay'",
             )),
             Some(path) => {
-                let annotator = Annotator::create(path, Arc::clone(router)).map_err(unwritten)?;
+                let annotator = Annotator::create(path, router.topology().clone()).map_err(unwritten)?;
                 Ok(Writing::Annotated(annotator))
             }
         }

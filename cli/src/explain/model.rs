@@ -423,6 +423,12 @@ pub struct Pin {
     pub packet: u64,
     /// The rule.
     pub rule: Option<Rule>,
+    /// Other rules are in force by now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
+    /// The ruleset that decided.
+    #[serde(skip)]
+    pub generation: u32,
 }
 
 /// One of the window's four tests.

@@ -6,7 +6,6 @@
 //! ```
 //! It decides nothing: a step is here because the router took it, in that order.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use uct_engine::sctp;
@@ -22,6 +21,7 @@ use uct_pipeline::replay::Step as ReplayStep;
 use uct_pipeline::route;
 use uct_pipeline::router::{self, Cause, Drop, Emitted, Fate, Router};
 
+use super::book::Book;
 use super::header::Header;
 use super::ledger::Ledger;
 use super::model::{
@@ -32,7 +32,9 @@ use super::words;
 
 /// Writes down what happens to one packet after the other.
 pub struct Explainer {
-    router: Arc<Router>,
+    book: Book,
+    /// How often the rules have changed.
+    generation: u32,
     ledger: Ledger,
     /// The frame that is under way: told to the ledger as the cause of all that happens.
     number: u64,
@@ -52,9 +54,10 @@ pub struct Explainer {
 
 impl Explainer {
     /// Listens to this router.
-    pub fn new(router: Arc<Router>) -> Self {
+    pub fn new(router: &Router) -> Self {
         Explainer {
-            router,
+            book: Book::of(router),
+            generation: 0,
             ledger: Ledger::default(),
             number: 1,
             first: None,
@@ -86,11 +89,6 @@ impl Explainer {
         before
     }
 
-    /// The router that is listened to.
-    pub fn router(&self) -> &Router {
-        &self.router
-    }
-
     /// The frame has had its way: what there is to tell of it. `interface` is the capture's name of where it came in.
     pub fn finish(&mut self, step: &ReplayStep, interface: Option<String>) -> Explanation {
         let first = *self.first.get_or_insert(step.at);
@@ -112,7 +110,7 @@ impl Explainer {
             before: std::mem::take(&mut self.before),
             ways: std::mem::take(&mut self.ways),
         };
-        explanation.words = words::explain(&explanation, &self.router);
+        explanation.words = words::explain(&explanation, &self.book);
         self.ledger.forget_gone();
         (self.seen, self.conn, self.mapping, self.chain) = (None, None, None, None);
         explanation
@@ -132,13 +130,7 @@ impl Explainer {
     }
 
     fn rule(&self, id: RuleId) -> Option<Rule> {
-        self.router.rules().rule(id).map(|view| Rule {
-            file: view.location.file.to_string(),
-            line: view.location.line,
-            column: view.location.column,
-            text: view.text,
-            chain: format!("{} {} {}", view.family, view.table, view.chain),
-        })
+        self.book.rule(id)
     }
 
     fn seconds(&self, at: Time) -> f64 {
@@ -146,7 +138,7 @@ impl Explainer {
     }
 
     fn name(&self, dev: uct_pipeline::topology::Dev) -> String {
-        self.router.topology().interface(dev).map_or_else(|| "?".to_owned(), |i| i.name.clone())
+        self.book.interface(dev)
     }
 
     fn test(
@@ -300,6 +292,11 @@ impl router::Observer for Explainer {
         true
     }
 
+    fn rules_changed(&mut self, router: &Router) {
+        self.book = Book::of(router);
+        self.generation += 1;
+    }
+
     fn clock(&mut self, number: u64, at: Time) {
         (self.number, self.now) = (number, at);
         self.first.get_or_insert(at);
@@ -350,8 +347,7 @@ impl router::Observer for Explainer {
     }
 
     fn filtered(&mut self, hook: Hook, chain: ChainId, verdict: &RuleVerdict) {
-        let name = self.router.rules().chain(chain).map(|c| format!("{} {} {}", c.family, c.table, c.name));
-        let name = name.unwrap_or_default();
+        let name = self.book.chain(chain);
         self.chain = Some(name.clone());
         let rule = verdict.rule.and_then(|id| self.rule(id));
         let step = Step::Chain { hook: hook.name(), chain: name, decision: decision_name(verdict.decision), rule };
@@ -399,7 +395,7 @@ impl router::Observer for Explainer {
     fn mapped(&mut self, decision: &Decision) {
         let (rule, action) = self.mapping.take().unzip();
         if let Some(record) = self.conn.and_then(|id| self.ledger.get_mut(id)) {
-            let pin = Pin { packet: self.number, rule: rule.clone() };
+            let pin = Pin { packet: self.number, rule: rule.clone(), generation: self.generation, replaced: false };
             record.pins[decision.manip as usize] = Some(pin);
         }
         let step = self.nat_step(decision, rule, action);
@@ -423,7 +419,10 @@ impl router::Observer for Explainer {
         let is_reply = self.way().direction == Some(Direction::Reply.name());
         let decided = if is_reply { manip.inverse() } else { manip };
         let pin = self.conn.and_then(|id| self.ledger.pin(id, decided)).cloned();
-        let pinned = pin.filter(|p| p.packet != self.number);
+        let mut pinned = pin.filter(|p| p.packet != self.number);
+        if let Some(pin) = &mut pinned {
+            pin.replaced = pin.generation != self.generation;
+        }
         self.push(Step::Rewritten { hook: hook.name(), changes, pinned });
     }
 

@@ -22,8 +22,9 @@ pub struct Telling {
 impl Telling {
     /// Of a session, without the frames that are lost.
     pub fn new(session: Session, loss: Loss) -> Telling {
-        let Session { names, router, replay, source } = session;
-        Telling { names, replay, source: Tee::new(source, loss), explainer: Explainer::new(router) }
+        let Session { names, replay, source } = session;
+        let explainer = Explainer::new(replay.router());
+        Telling { names, replay, source: Tee::new(source, loss), explainer }
     }
 
     /// The source, which still has the packet's frame.
@@ -33,7 +34,7 @@ impl Telling {
 
     /// The router as it stands.
     pub fn router(&self) -> &Router {
-        self.explainer.router()
+        self.replay.router()
     }
 
     /// The virtual clock.
