@@ -7,11 +7,13 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../pcaps")
 }
 
-/// The stories of a folder: each has rules.
+/// The stories of a folder: each has a capture and rules.
 fn stories(folder: &Path) -> Vec<String> {
     let files = std::fs::read_dir(folder).expect("the folder");
     let names = files.filter_map(|f| f.expect("an entry").file_name().into_string().ok());
-    let mut stories: Vec<String> = names.filter_map(|n| n.strip_suffix(".nft").map(str::to_owned)).collect();
+    let is_story = |name: &String| folder.join(format!("{name}.pcapng")).exists();
+    let mut stories: Vec<String> =
+        names.filter_map(|n| n.strip_suffix(".nft").map(str::to_owned)).filter(is_story).collect();
     stories.sort();
     stories
 }
@@ -28,6 +30,9 @@ fn explain(folder: &Path, story: &str, more: &[&str]) -> String {
             command.arg("--sysctl").arg(format!("{key}={value}"));
         }
     }
+    if let Ok(args) = std::fs::read_to_string(folder.join(format!("{story}.args"))) {
+        command.args(args.lines());
+    }
     let done = command.args(["--ports", "capture"]).args(more).output().expect("uct runs");
     assert!(done.status.success(), "{story}: {}", String::from_utf8_lossy(&done.stderr));
     assert!(done.stderr.is_empty(), "{story}: {}", String::from_utf8_lossy(&done.stderr));
@@ -36,10 +41,10 @@ fn explain(folder: &Path, story: &str, more: &[&str]) -> String {
 
 #[test]
 fn every_story_is_explained_as_it_was() {
-    let folder = folder();
     let mut changed = Vec::new();
-    for story in stories(&folder) {
-        let text = explain(&folder, &story, &[]);
+    let folders = [folder(), folder().join("pains")];
+    for (folder, story) in folders.iter().flat_map(|f| stories(f).into_iter().map(move |s| (f, s))) {
+        let text = explain(folder, &story, &[]);
         let path = folder.join(format!("{story}.explain"));
         if std::env::var_os("UCT_BLESS").is_some() {
             std::fs::write(&path, &text).expect("the folder can be written");

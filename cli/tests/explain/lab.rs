@@ -27,7 +27,7 @@ pub(crate) struct Lab {
     more: Vec<String>,
 }
 
-fn topology() -> Topology {
+pub(crate) fn topology() -> Topology {
     let interface = |name: &str, mac: &str, addresses: &[&str]| Interface {
         name: name.to_owned(),
         mac: mac.to_owned(),
