@@ -4,9 +4,12 @@
 
 pub mod args;
 pub mod conntrack;
+pub mod diff;
 pub mod explain;
 pub mod files;
+pub mod history;
 pub mod man;
+pub mod moment;
 pub mod ports;
 pub mod replay;
 pub mod rules;
@@ -14,6 +17,7 @@ pub mod run;
 pub mod session;
 pub mod stdio;
 pub mod sysctl;
+pub mod who;
 
 /// What stops a command: one line, and the exit code.
 #[derive(Debug)]

@@ -14,6 +14,9 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Replay(args) => uct::replay::run(args),
         Command::Explain(args) => uct::explain::run(args),
+        Command::Diff(args) => uct::diff::run(args),
+        Command::Who(args) => uct::who::run(args),
+        Command::History(args) => uct::history::run(args),
         Command::Run(args) => uct::run::run(args),
         Command::Sysctl(args) => uct::sysctl::run(args),
         Command::Conntrack { words } => return uct::conntrack::run(words),

@@ -11,14 +11,17 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use uct_engine::Listening;
-use uct_pipeline::capture::{CaptureError, Fault, Writer};
-use uct_pipeline::replay::{Discard, Replay, ReplayError, ToSink};
-use uct_pipeline::router::{Emit, Router, Silent};
+use uct_pipeline::capture::{CaptureError, Fault, Source, Writer};
+use uct_pipeline::replay::{Discard, Replay, Step, ToSink};
+use uct_pipeline::router::{Emit, Observer, Silent};
 
 use crate::Failure;
 use crate::args;
 use crate::conntrack::format::{Format, Output, OutputError, Seen};
-use crate::session::{Capture, Session};
+use crate::explain::annotate::Annotator;
+use crate::explain::observer::Explainer;
+use crate::explain::tee::{Loss, Tee};
+use crate::session::{Capture, Names, Session};
 use crate::stdio::{lost, print, say};
 
 /// What `--output` knows.
@@ -27,33 +30,53 @@ const FORMATS: &str = "extended, id, timestamp, ktimestamp, labels, xml, save, j
 /// Runs the command.
 pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
     let output = formats(&args.output)?;
-    let is_stdout_taken = args.write.as_deref().is_some_and(|p| p.as_os_str() == "-");
+    let is_stdout_taken = args.out.is_stdout();
     if is_stdout_taken && (args.list || args.events || args.stats || args.print_topology) {
         return Err(Failure::usage(
             "'--write -' sends packets to stdout; --list, --events, --stats and --print-topology want it too",
         ));
     }
-    let writes: Vec<_> = args.write.iter().map(|path| ("--write", path.as_path())).collect();
+    let writes: Vec<_> = args.out.write.iter().map(|path| ("--write", path.as_path())).collect();
     let opened = Session::open(&args.input, &writes)?;
     if args.print_topology {
         return print(&opened.topology.to_string()).map(|()| ExitCode::SUCCESS);
     }
-    let Session { router, replay, mut source } = opened.start()?;
+    let Session { names, replay, mut source } = opened.start()?;
     if args.events {
-        router.engine().listen(Listening::Yes);
+        replay.router().engine().listen(Listening::Yes);
     }
-    let mut job = Job { args, output, router: &router, replay, stdout: Stdout::Read, started: Instant::now() };
+    let topology = replay.router().topology().clone();
+    let mut job = Job { args, output, names, replay, stdout: Stdout::Read, started: Instant::now() };
 
-    let fault = match &args.write {
+    let mut silent = Silent;
+    let fault = match &args.out.write {
+        Some(path) if args.out.annotate => {
+            let mut annotator = Annotator::create(path, topology).map_err(unwritten)?;
+            let mut explainer = Explainer::new(job.replay.router());
+            let mut source = Tee::new(source, Loss::default());
+            let fault = job.drive(&mut source, &mut Discard, &mut explainer, |step, source, _, explainer| {
+                let explanation = explainer.finish(step, source.interface_name());
+                annotator.write(&explanation, source).map_err(unwritten)
+            })?;
+            job.wait(source.inner(), &mut Discard, &mut silent)?;
+            annotator.finish().map_err(unwritten)?;
+            fault
+        }
         Some(path) => {
             let mut writer = Writer::create(path).map_err(unwritten)?;
-            let mut sink = ToSink::new(&mut writer, router.topology()).map_err(unwritten)?;
-            let fault =
-                job.drive(&mut source, &mut sink, |sink| sink.take_fault().map_or(Ok(()), |e| Err(unwritten(e))))?;
+            let mut sink = ToSink::new(&mut writer, &topology).map_err(unwritten)?;
+            let fault = job.drive(&mut source, &mut sink, &mut silent, |_, _, sink, _| {
+                sink.take_fault().map_or(Ok(()), |e| Err(unwritten(e)))
+            })?;
+            job.wait(&source, &mut sink, &mut silent)?;
             sink.finish().map_err(unwritten)?;
             fault
         }
-        None => job.drive(&mut source, &mut Discard, |_| Ok(()))?,
+        None => {
+            let fault = job.drive(&mut source, &mut Discard, &mut silent, |_, _, _, _| Ok(()))?;
+            job.wait(&source, &mut Discard, &mut silent)?;
+            fault
+        }
     };
     let is_listed = args.list || !(args.events || args.stats || is_stdout_taken);
     job.report(is_listed)?;
@@ -64,7 +87,7 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
 }
 
 /// Why what the router emitted could not be written.
-fn unwritten(why: CaptureError) -> Failure {
+pub(crate) fn unwritten(why: CaptureError) -> Failure {
     match &why.fault {
         Fault::Io(e) => lost(&why.file, e),
         _ => Failure::input(why),
@@ -95,7 +118,7 @@ enum Stdout {
 struct Job<'a> {
     args: &'a args::Replay,
     output: Output,
-    router: &'a Router,
+    names: Names,
     replay: Replay,
     stdout: Stdout,
     started: Instant,
@@ -103,11 +126,12 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Takes every frame. A fault in the capture ends it, and is answered: what came before counts.
-    fn drive<E: Emit>(
+    fn drive<S: Source, E: Emit, O: Observer>(
         &mut self,
-        source: &mut Capture,
+        source: &mut S,
         out: &mut E,
-        check: impl Fn(&mut E) -> Result<(), Failure>,
+        observer: &mut O,
+        mut after: impl FnMut(&Step, &mut S, &mut E, &mut O) -> Result<(), Failure>,
     ) -> Result<Option<Failure>, Failure> {
         const LOOK: u64 = 4096;
         let bar = progress(&self.args.input.capture);
@@ -115,17 +139,17 @@ impl Job<'_> {
         let mut text = String::new();
         let mut frames = 0;
         let fault = loop {
-            match self.replay.step(source, out, &mut Silent) {
+            match self.replay.step(source, out, observer) {
                 Ok(Some(step)) => {
+                    after(&step, source, out, observer)?;
                     frames += 1;
                     if frames % LOOK == 0 {
                         bar.set_position(step.offset);
                     }
                 }
                 Ok(None) => break None,
-                Err(fault) => break Some(self.fault(&fault)),
+                Err(fault) => break Some(self.names.fault(&fault)),
             }
-            check(out)?;
             if self.args.events {
                 self.print_events(&mut events, &mut text)?;
             }
@@ -134,16 +158,11 @@ impl Job<'_> {
         Ok(fault)
     }
 
-    /// What is wrong with the capture, and where.
-    fn fault(&self, fault: &ReplayError) -> Failure {
-        let ReplayError::NoInterface { number, name, known } = fault else { return Failure::input(fault) };
-        let topology =
-            self.args.input.setup.topology.as_deref().map_or("the topology".into(), |path| path.display().to_string());
-        Failure::input(format!(
-            "{}: packet {number}: its interface '{name}' is not in {topology}, which has {known}: \
-             add an [[interface]] named '{name}', or rename one",
-            self.args.input.capture.display()
-        ))
+    /// Waits until the time that `--at` names, if it names one.
+    fn wait(&mut self, source: &Capture, out: &mut impl Emit, observer: &mut impl Observer) -> Result<(), Failure> {
+        let Some(until) = source.waits_until() else { return Ok(()) };
+        self.replay.wait_until(until, out, observer);
+        if self.args.events { self.print_events(&mut Vec::new(), &mut String::new()) } else { Ok(()) }
     }
 
     /// Prints. Where nobody reads any more, the work goes on only if there is a file to write.
@@ -152,7 +171,7 @@ impl Job<'_> {
             return Ok(());
         }
         match print(text) {
-            Err(failure) if failure.is_enough() && self.args.write.is_some() => {
+            Err(failure) if failure.is_enough() && self.args.out.write.is_some() => {
                 self.stdout = Stdout::Closed;
                 Ok(())
             }
@@ -161,7 +180,7 @@ impl Job<'_> {
     }
 
     fn print_events(&mut self, events: &mut Vec<uct_engine::Event>, text: &mut String) -> Result<(), Failure> {
-        self.router.engine().take_events(events);
+        self.replay.router().engine().take_events(events);
         if events.is_empty() {
             return Ok(());
         }
@@ -175,7 +194,7 @@ impl Job<'_> {
 
     /// Prints what was asked for at the end, and the summary.
     fn report(&mut self, is_listed: bool) -> Result<(), Failure> {
-        let engine = self.router.engine();
+        let engine = self.replay.router().engine();
         let now = self.replay.now();
         let mut text = String::new();
         if is_listed {
@@ -200,7 +219,7 @@ impl Job<'_> {
     }
 
     fn stats(&self, text: &mut String) {
-        let engine = self.router.engine();
+        let engine = self.replay.router().engine();
         text.push_str("cpu=0   \t");
         for (name, value) in engine.stats().named() {
             let _ = write!(text, "{name}={value} ");
@@ -209,15 +228,15 @@ impl Job<'_> {
         for (name, value) in engine.stats().invalid_by_reason() {
             let _ = writeln!(text, "invalid {name}={value}");
         }
-        for (name, value) in self.router.stats().dropped_by_reason() {
+        for (name, value) in self.replay.router().stats().dropped_by_reason() {
             let _ = writeln!(text, "drop {name}={value}");
         }
     }
 
     /// A few lines for a person.
     fn summary(&self) -> String {
-        let engine = self.router.engine();
-        let stats = self.router.stats();
+        let engine = self.replay.router().engine();
+        let stats = self.replay.router().stats();
         let counts = self.replay.counts();
         let seconds = self.started.elapsed().as_secs_f64();
         let reasons = |pairs: &mut dyn Iterator<Item = (&'static str, u64)>| {

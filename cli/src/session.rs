@@ -1,44 +1,66 @@
 //! A replay made ready: what every command that replays a capture is given, opened and checked in one place.
 //!
 //! ```text
-//!   Input ─► Session::open ─► Opened { source, topology } ─► start ─► Session { router, replay, source }
+//!   Input ─► Session::open ─► Opened { source, topology } ─► start ─► Session { replay, source }
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use uct_engine::Engine;
+use uct_engine::{Engine, Time};
 use uct_pipeline::capture::{CaptureError, Frame, Interface, Reader, Source};
-use uct_pipeline::replay::{ReadAhead, Replay};
+use uct_pipeline::replay::{ReadAhead, Replay, ReplayError};
 use uct_pipeline::router::Router;
 use uct_pipeline::topology::{Entry, Topology};
 use uct_pipeline::vantage::Vantage;
 
 use crate::args::{self, PortsArg, VantageArg};
+use crate::moment::Moment;
 use crate::ports::AsCaptured;
 use crate::stdio::say;
 use crate::{Failure, files, rules, sysctl};
 
+/// A capture, up to a moment if one is named.
+pub struct Capture {
+    from: From,
+    until: Option<Moment>,
+    /// When the first frame came.
+    first: Option<Time>,
+}
+
 /// A capture, read from the start or from where inference left it.
-pub enum Capture {
-    /// From the start.
-    Whole(Reader),
+enum From {
+    Start(Reader),
     /// Its first frames were read already, to infer a topology.
     ReadAhead(ReadAhead<Reader>),
 }
 
+impl Capture {
+    /// The time until which the replay is to wait after the last frame, if a time was named.
+    pub fn waits_until(&self) -> Option<Time> {
+        self.until?.time(self.first?)
+    }
+}
+
 impl Source for Capture {
     fn next(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
-        match self {
-            Capture::Whole(s) => s.next(),
-            Capture::ReadAhead(s) => s.next(),
-        }
+        let next = match &mut self.from {
+            From::Start(s) => s.next(),
+            From::ReadAhead(s) => s.next(),
+        };
+        let Some(frame) = next? else { return Ok(None) };
+        let first = *self.first.get_or_insert(frame.at);
+        let is_beyond = self.until.is_some_and(|until| match until {
+            Moment::Packet(last) => frame.number > last,
+            other => other.time(first).is_some_and(|until| frame.at > until),
+        });
+        Ok((!is_beyond).then_some(frame))
     }
 
     fn interfaces(&self) -> &[Interface] {
-        match self {
-            Capture::Whole(s) => s.interfaces(),
-            Capture::ReadAhead(s) => s.interfaces(),
+        match &self.from {
+            From::Start(s) => s.interfaces(),
+            From::ReadAhead(s) => s.interfaces(),
         }
     }
 }
@@ -54,11 +76,31 @@ pub struct Opened<'a> {
     pub topology: Topology,
 }
 
+/// What the command line calls the files of a replay, for messages.
+#[derive(Clone, Debug)]
+pub struct Names {
+    capture: PathBuf,
+    topology: Option<PathBuf>,
+}
+
+impl Names {
+    /// What is wrong with the capture, and where.
+    pub fn fault(&self, fault: &ReplayError) -> Failure {
+        let ReplayError::NoInterface { number, name, known } = fault else { return Failure::input(fault) };
+        let topology = self.topology.as_deref().map_or("the topology".into(), |path| path.display().to_string());
+        Failure::input(format!(
+            "{}: packet {number}: its interface '{name}' is not in {topology}, which has {known}: \
+             add an [[interface]] named '{name}', or rename one",
+            self.capture.display()
+        ))
+    }
+}
+
 /// A replay, ready to begin.
 pub struct Session {
-    /// The router.
-    pub router: Arc<Router>,
-    /// The replay.
+    /// Its files.
+    pub names: Names,
+    /// The replay, which has the router.
     pub replay: Replay,
     /// The capture.
     pub source: Capture,
@@ -68,6 +110,7 @@ pub struct Session {
 fn reads(input: &args::Input) -> Vec<files::Named<'_>> {
     let mut reads = vec![("IN", input.capture.as_path())];
     reads.extend(input.setup.rules.iter().map(|path| ("--rules", path.as_path())));
+    reads.extend(input.setup.rules_at.iter().map(|change| ("--rules-at", change.rules.as_path())));
     reads.extend(input.setup.topology.iter().map(|path| ("--topology", path.as_path())));
     reads
 }
@@ -84,19 +127,20 @@ impl Session {
         let engine = Arc::new(Engine::new(args.seed));
         sysctl::set(engine.settings(), &args.sysctl)?;
         let reader = Reader::open(&input.capture).map_err(Failure::input)?;
-        let (source, topology, entry) = match &args.topology {
+        let (from, topology, entry) = match &args.topology {
             Some(path) => {
                 let topology = Topology::open(path).map_err(Failure::input)?;
-                (Capture::Whole(reader), topology, Entry::Named)
+                (From::Start(reader), topology, Entry::Named)
             }
             None => {
                 let (source, inferred) = ReadAhead::infer(reader, &args.inside);
                 for note in &inferred.notes {
                     say(format_args!("uct: no --topology; {note}"));
                 }
-                (Capture::ReadAhead(source), inferred.topology, inferred.entry)
+                (From::ReadAhead(source), inferred.topology, inferred.entry)
             }
         };
+        let source = Capture { from, until: input.at, first: None };
         Ok(Opened { args, capture: &input.capture, engine, source, entry, topology })
     }
 }
@@ -125,7 +169,12 @@ impl Opened<'_> {
         if args.vantage.is_none() && entry == Entry::Routed {
             say("uct: no --topology; the capture is taken for one from the inside (--vantage inside)");
         }
-        let replay = Replay::new(Arc::clone(&router), entry, vantage);
-        Ok(Session { router, replay, source })
+        let mut replay = Replay::new(Arc::clone(&router), entry, vantage);
+        for change in &args.rules_at {
+            let rules = rules::load(Some(&change.rules), &args.rule)?;
+            replay.change_rules(change.when.into(), rules);
+        }
+        let names = Names { capture: capture.to_owned(), topology: args.topology.clone() };
+        Ok(Session { names, replay, source })
     }
 }

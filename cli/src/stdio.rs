@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::Failure;
+use crate::args::ColorArg;
 
 /// What stdout is called in messages.
 const STDOUT: &str = "standard output";
@@ -17,6 +18,26 @@ pub fn print(text: &str) -> Result<(), Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(e) => Err(lost(STDOUT, &e)),
+    }
+}
+
+/// Standard output with colours, which are taken out where they are not wanted; buffered.
+pub struct Coloured(io::BufWriter<anstream::AutoStream<io::Stdout>>);
+
+impl Coloured {
+    /// With colours when `--color` says.
+    pub fn new(when: ColorArg) -> Coloured {
+        Coloured(io::BufWriter::new(anstream::AutoStream::new(io::stdout(), when.choice())))
+    }
+
+    /// Writes, sooner or later. [`Failure::enough`] if nobody reads any more.
+    pub fn print(&mut self, text: &str) -> Result<(), Failure> {
+        self.0.write_all(text.as_bytes()).map_err(|e| lost(STDOUT, &e))
+    }
+
+    /// Writes what waits.
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        self.0.flush().map_err(|e| lost(STDOUT, &e))
     }
 }
 

@@ -16,10 +16,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use uct_engine::Time;
 use uct_nat::Restored;
+use uct_nat::rules::Ruleset;
 
 use crate::capture::{CaptureError, Crossing, Frame, Interface, InterfaceId, Outgoing, Sink, Source};
 use crate::link::{self, LinkType, Mac, Network, PacketType};
@@ -36,6 +38,12 @@ pub enum ReplayError {
     /// The capture is at fault.
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    /// Rules were to change, and somebody else has the router.
+    #[error("packet {number}: the rules cannot change, for the router is in use elsewhere")]
+    Shared {
+        /// The frame's number.
+        number: u64,
+    },
     /// A frame of an interface that the router does not have.
     #[error(
         "packet {number}: its interface '{name}' is not in the topology, which has {known}: \
@@ -85,6 +93,10 @@ pub struct Replay {
     counts: Counts,
     /// The frame at hand, which the way rewrites.
     buffer: Vec<u8>,
+    /// When the first frame came.
+    first: Option<Time>,
+    /// Rules that come into force later.
+    changes: VecDeque<(When, Ruleset)>,
 }
 
 /// One step of a replay.
@@ -98,6 +110,28 @@ pub struct Step {
     pub at: Time,
     /// What became of it; `None` if it was not for the router.
     pub fate: Option<Fate>,
+}
+
+/// When a replay puts other rules in force.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum When {
+    /// After this frame.
+    Frame(u64),
+    /// So long after the first frame.
+    After(Duration),
+    /// At this time.
+    At(Time),
+}
+
+impl When {
+    /// Whether a frame comes later.
+    fn is_before(self, number: u64, at: Time, first: Time) -> bool {
+        match self {
+            When::Frame(last) => number > last,
+            When::After(span) => at > first + span,
+            When::At(time) => at > time,
+        }
+    }
 }
 
 impl Replay {
@@ -115,7 +149,31 @@ impl Replay {
             now: Time::ZERO,
             counts: Counts::default(),
             buffer: Vec::new(),
+            first: None,
+            changes: VecDeque::new(),
         }
+    }
+
+    /// The router.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// Puts other rules in force at a moment; the moments of several changes must follow each other. Nobody else may have the
+    /// router then.
+    pub fn change_rules(&mut self, when: When, rules: Ruleset) {
+        self.changes.push_back((when, rules));
+    }
+
+    /// Puts in force what is due before a frame.
+    fn change(&mut self, number: u64, at: Time, observer: &mut impl Observer) -> Result<(), ReplayError> {
+        let first = *self.first.get_or_insert(at);
+        while let Some((_, rules)) = self.changes.pop_front_if(|(when, _)| when.is_before(number, at, first)) {
+            let router = Arc::get_mut(&mut self.router).ok_or(ReplayError::Shared { number })?;
+            router.set_rules(rules);
+            observer.rules_changed(router);
+        }
+        Ok(())
     }
 
     /// The virtual clock: the latest time that a frame carried.
@@ -126,6 +184,12 @@ impl Replay {
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Lets time pass without a frame: what runs out until `now` is gone.
+    pub fn wait_until(&mut self, now: Time, out: &mut impl Emit, observer: &mut impl Observer) {
+        self.now = self.now.max(now);
+        self.router.pass_time(self.now, out, observer);
     }
 
     /// Takes one frame from the capture; `None` at its end.
@@ -142,6 +206,7 @@ impl Replay {
         self.buffer.extend_from_slice(frame.bytes);
         let is_marked_outgoing = frame.crossing == Some(Crossing::Outbound);
         let port = self.port(source.interfaces(), iface, number)?;
+        self.change(number, at, observer)?;
         self.counts.frames += 1;
         if at < self.now {
             self.counts.back_in_time += 1;
@@ -305,20 +370,27 @@ impl<'a, S: Sink> ToSink<'a, S> {
 impl<S: Sink> Emit for ToSink<'_, S> {
     fn emit(&mut self, packet: Emitted<'_>) {
         let Some(id) = self.ids.get(packet.dev.index()).copied() else { return };
-        let own = self.topology.interface(packet.dev).and_then(|i| i.mac).unwrap_or_default();
-        let to = self.topology.neighbor(packet.dev, packet.next).unwrap_or_default();
-        let network = if packet.bytes.first().is_some_and(|b| b >> 4 == 6) { Network::Ipv6 } else { Network::Ipv4 };
-        self.frame.clear();
-        link::build(LinkType::Ethernet, network, own, to, &mut self.frame);
-        let wire_len = self.frame.len() + packet.wire_len;
-        self.frame.extend_from_slice(packet.bytes);
+        let wire_len = ethernet(self.topology, &packet, &mut self.frame);
         let mut outgoing = Outgoing::new(packet.at, id, &self.frame);
-        outgoing.wire_len = wire_len as u32;
+        outgoing.wire_len = wire_len;
         outgoing.crossing = Some(Crossing::Outbound);
         if self.fault.is_none() {
             self.fault = self.sink.send(&outgoing).err();
         }
     }
+}
+
+/// Builds the Ethernet frame in which a packet leaves, with the link addresses that the topology knows. Answers its length on the
+/// wire.
+pub fn ethernet(topology: &Topology, packet: &Emitted<'_>, frame: &mut Vec<u8>) -> u32 {
+    let own = topology.interface(packet.dev).and_then(|i| i.mac).unwrap_or_default();
+    let to = topology.neighbor(packet.dev, packet.next).unwrap_or_default();
+    let network = if packet.bytes.first().is_some_and(|b| b >> 4 == 6) { Network::Ipv6 } else { Network::Ipv4 };
+    frame.clear();
+    link::build(LinkType::Ethernet, network, own, to, frame);
+    let wire_len = frame.len() + packet.wire_len;
+    frame.extend_from_slice(packet.bytes);
+    wire_len as u32
 }
 
 /// Throws away what a router emits.

@@ -52,7 +52,7 @@ enum End {
 impl Filter {
     /// Reads `--packet` and `--conn`.
     pub fn new(packets: &[String], conn: Option<&str>) -> Result<Filter, String> {
-        let packets = packets.iter().map(|text| range(text)).collect::<Result<_, _>>()?;
+        let packets = packets.iter().map(|text| range("--packet", text)).collect::<Result<_, _>>()?;
         let terms = conn.map_or(Ok(Vec::new()), terms)?;
         Ok(Filter { packets, terms })
     }
@@ -63,14 +63,20 @@ impl Filter {
         by_number && (self.terms.is_empty() || e.ways.iter().any(|way| self.terms.iter().all(|t| t.holds(way, e))))
     }
 
+    /// Whether a connection is shown: by `--conn` alone.
+    pub fn takes_connection(&self, connection: &Connection) -> bool {
+        self.terms.iter().all(|t| t.holds_of(connection))
+    }
+
     /// Whether no later packet can be meant.
     pub fn is_past(&self, packet: u64) -> bool {
         !self.packets.is_empty() && self.packets.iter().all(|(_, last)| packet >= *last)
     }
 }
 
-fn range(text: &str) -> Result<(u64, u64), String> {
-    let wrong = || format!("'--packet {text}' is no packet number; N, N-M, N- or -M is expected, counted from 1");
+/// Packet numbers as `option` gives them: `N`, `N-M`, `N-` or `-M`.
+pub fn range(option: &str, text: &str) -> Result<(u64, u64), String> {
+    let wrong = || format!("'{option} {text}' is no packet number; N, N-M, N- or -M is expected, counted from 1");
     let number = |s: &str| s.parse::<u64>().ok().filter(|n| *n > 0).ok_or_else(wrong);
     let (first, last) = match text.split_once('-') {
         None => {

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use serde::Serialize;
 use uct_engine::{Entry, L4, Status, Tuple, ZoneScope};
 
+use uct_pipeline::topology::Dev;
+
 use super::header::{Arrow, Change, Header};
 
 /// Version of the JSON; counts up when a field changes its meaning or goes.
@@ -73,6 +75,9 @@ pub enum Origin {
 pub struct Way {
     /// Where it came from.
     pub origin: Origin,
+    /// The router's interface by which it came, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// Its headers at the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub came: Option<Header>,
@@ -94,7 +99,16 @@ pub struct Way {
 impl Way {
     /// One that has just begun.
     pub fn new(origin: Origin) -> Way {
-        Way { origin, came: None, steps: Vec::new(), connection: None, direction: None, info: None, left: Vec::new() }
+        Way {
+            origin,
+            interface: None,
+            came: None,
+            steps: Vec::new(),
+            connection: None,
+            direction: None,
+            info: None,
+            left: Vec::new(),
+        }
     }
 }
 
@@ -116,7 +130,7 @@ pub struct Left {
     pub wire_len: usize,
     /// Its interface as the router counts them.
     #[serde(skip)]
-    pub dev: usize,
+    pub dev: Dev,
 }
 
 /// A connection that a step names.
@@ -409,6 +423,12 @@ pub struct Pin {
     pub packet: u64,
     /// The rule.
     pub rule: Option<Rule>,
+    /// Other rules are in force by now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
+    /// The ruleset that decided.
+    #[serde(skip)]
+    pub generation: u32,
 }
 
 /// One of the window's four tests.

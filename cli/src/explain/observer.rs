@@ -6,7 +6,6 @@
 //! ```
 //! It decides nothing: a step is here because the router took it, in that order.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use uct_engine::sctp;
@@ -22,6 +21,7 @@ use uct_pipeline::replay::Step as ReplayStep;
 use uct_pipeline::route;
 use uct_pipeline::router::{self, Cause, Drop, Emitted, Fate, Router};
 
+use super::book::Book;
 use super::header::Header;
 use super::ledger::Ledger;
 use super::model::{
@@ -32,11 +32,14 @@ use super::words;
 
 /// Writes down what happens to one packet after the other.
 pub struct Explainer {
-    router: Arc<Router>,
+    book: Book,
+    /// How often the rules have changed.
+    generation: u32,
     ledger: Ledger,
     /// The frame that is under way: told to the ledger as the cause of all that happens.
     number: u64,
     first: Option<Time>,
+    now: Time,
     before: Vec<Step>,
     ways: Vec<Way>,
     /// The packet as it was last seen.
@@ -51,12 +54,14 @@ pub struct Explainer {
 
 impl Explainer {
     /// Listens to this router.
-    pub fn new(router: Arc<Router>) -> Self {
+    pub fn new(router: &Router) -> Self {
         Explainer {
-            router,
+            book: Book::of(router),
+            generation: 0,
             ledger: Ledger::default(),
             number: 1,
             first: None,
+            now: Time::ZERO,
             before: Vec::new(),
             ways: Vec::new(),
             seen: None,
@@ -66,9 +71,22 @@ impl Explainer {
         }
     }
 
-    /// The router that is listened to.
-    pub fn router(&self) -> &Router {
-        &self.router
+    /// Who did what when.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// When the first packet came.
+    pub fn first(&self) -> Time {
+        self.first.unwrap_or(Time::ZERO)
+    }
+
+    /// What happened as time passed after the last packet.
+    pub fn waited(&mut self) -> Vec<Step> {
+        self.ways.clear();
+        let before = std::mem::take(&mut self.before);
+        self.ledger.forget_gone();
+        before
     }
 
     /// The frame has had its way: what there is to tell of it. `interface` is the capture's name of where it came in.
@@ -86,13 +104,13 @@ impl Explainer {
             packet: step.number,
             time: step.at.saturating_duration_since(first).as_secs_f64(),
             time_ns: step.at.as_nanos(),
-            interface,
+            interface: interface.or_else(|| self.ways.iter().find_map(|w| w.interface.clone())),
             verdict,
             words: Vec::new(),
             before: std::mem::take(&mut self.before),
             ways: std::mem::take(&mut self.ways),
         };
-        explanation.words = words::explain(&explanation, &self.router);
+        explanation.words = words::explain(&explanation, &self.book);
         self.ledger.forget_gone();
         (self.seen, self.conn, self.mapping, self.chain) = (None, None, None, None);
         explanation
@@ -112,13 +130,7 @@ impl Explainer {
     }
 
     fn rule(&self, id: RuleId) -> Option<Rule> {
-        self.router.rules().rule(id).map(|view| Rule {
-            file: view.location.file.to_string(),
-            line: view.location.line,
-            column: view.location.column,
-            text: view.text,
-            chain: format!("{} {} {}", view.family, view.table, view.chain),
-        })
+        self.book.rule(id)
     }
 
     fn seconds(&self, at: Time) -> f64 {
@@ -126,7 +138,7 @@ impl Explainer {
     }
 
     fn name(&self, dev: uct_pipeline::topology::Dev) -> String {
-        self.router.topology().interface(dev).map_or_else(|| "?".to_owned(), |i| i.name.clone())
+        self.book.interface(dev)
     }
 
     fn test(
@@ -280,8 +292,13 @@ impl router::Observer for Explainer {
         true
     }
 
+    fn rules_changed(&mut self, router: &Router) {
+        self.book = Book::of(router);
+        self.generation += 1;
+    }
+
     fn clock(&mut self, number: u64, at: Time) {
-        self.number = number;
+        (self.number, self.now) = (number, at);
         self.first.get_or_insert(at);
     }
 
@@ -301,8 +318,12 @@ impl router::Observer for Explainer {
         if self.ways.last().is_none_or(|w| w.origin != Origin::Frame) {
             self.ways.push(Way::new(origin));
         }
+        let interface = match cause {
+            Cause::Arrived(dev) => Some(self.name(dev)),
+            Cause::Own | Cause::Answer => None,
+        };
         let way = self.way();
-        (way.origin, way.came) = (origin, Some(header.clone()));
+        (way.origin, way.came, way.interface) = (origin, Some(header.clone()), interface);
         self.seen = Some(header);
     }
 
@@ -326,8 +347,7 @@ impl router::Observer for Explainer {
     }
 
     fn filtered(&mut self, hook: Hook, chain: ChainId, verdict: &RuleVerdict) {
-        let name = self.router.rules().chain(chain).map(|c| format!("{} {} {}", c.family, c.table, c.name));
-        let name = name.unwrap_or_default();
+        let name = self.book.chain(chain);
         self.chain = Some(name.clone());
         let rule = verdict.rule.and_then(|id| self.rule(id));
         let step = Step::Chain { hook: hook.name(), chain: name, decision: decision_name(verdict.decision), rule };
@@ -375,13 +395,13 @@ impl router::Observer for Explainer {
     fn mapped(&mut self, decision: &Decision) {
         let (rule, action) = self.mapping.take().unzip();
         if let Some(record) = self.conn.and_then(|id| self.ledger.get_mut(id)) {
-            let pin = Pin { packet: self.number, rule: rule.clone() };
+            let pin = Pin { packet: self.number, rule: rule.clone(), generation: self.generation, replaced: false };
             record.pins[decision.manip as usize] = Some(pin);
         }
-        if let PortChoice::Found(uct_nat::Search { evicted: Some(id), .. }) = decision.port {
-            self.ledger.close(id);
-        }
         let step = self.nat_step(decision, rule, action);
+        if let PortChoice::Found(uct_nat::Search { evicted: Some(id), .. }) = decision.port {
+            self.evicted(id);
+        }
         self.push(Step::Nat(Box::new(step)));
     }
 
@@ -399,7 +419,10 @@ impl router::Observer for Explainer {
         let is_reply = self.way().direction == Some(Direction::Reply.name());
         let decided = if is_reply { manip.inverse() } else { manip };
         let pin = self.conn.and_then(|id| self.ledger.pin(id, decided)).cloned();
-        let pinned = pin.filter(|p| p.packet != self.number);
+        let mut pinned = pin.filter(|p| p.packet != self.number);
+        if let Some(pin) = &mut pinned {
+            pin.replaced = pin.generation != self.generation;
+        }
         self.push(Step::Rewritten { hook: hook.name(), changes, pinned });
     }
 
@@ -477,7 +500,7 @@ impl router::Observer for Explainer {
             header: Header::read(packet.bytes, packet.wire_len),
             bytes: packet.bytes.to_vec(),
             wire_len: packet.wire_len,
-            dev: packet.dev.index(),
+            dev: packet.dev,
         };
         self.way().left.push(left);
     }
@@ -489,6 +512,23 @@ impl router::Observer for Explainer {
 }
 
 impl Explainer {
+    /// NAT took a connection out of the table to have its port.
+    fn evicted(&mut self, id: ConnId) {
+        let entry = self.ledger.get(id).and_then(|r| r.entry.clone());
+        if let Some(entry) = entry {
+            let step = Step::Gone {
+                connection: self.ledger.refer(id),
+                original: (&entry.original).into(),
+                reply: (&entry.reply).into(),
+                state: entry.proto.state_name(),
+                time: self.seconds(self.now),
+                why: Gone::Evicted.to_string(),
+            };
+            self.push(step);
+        }
+        self.ledger.close(id);
+    }
+
     fn nat_step(&self, decision: &Decision, rule: Option<Rule>, action: Option<String>) -> NatStep {
         let (port, reused, search) = match decision.port {
             PortChoice::Kept => ("kept", None, None),

@@ -3,16 +3,16 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use uct_pipeline::router::Router;
 use uct_pipeline::topology::is_inside;
 
+use super::book::Book;
 use super::header::{self, Header};
 use super::model::{
     ConnRef, Explanation, NatStep, Origin, Rule, SearchView, Step, TupleView, Verdict, Way, WindowTest,
 };
 
 /// The sentences.
-pub fn explain(explanation: &Explanation, router: &Router) -> Vec<String> {
+pub fn explain(explanation: &Explanation, book: &Book) -> Vec<String> {
     let mut words: Vec<String> = explanation.before.iter().filter_map(before).collect();
     if explanation.verdict == Verdict::LeftOut {
         words.push("The router itself had sent it: it is no arrival, and is left out.".to_owned());
@@ -21,7 +21,7 @@ pub fn explain(explanation: &Explanation, router: &Router) -> Vec<String> {
     for way in &explanation.ways {
         match way.origin {
             Origin::Answer => answer(way, &mut words),
-            Origin::Own | Origin::Arrived | Origin::Frame => arrival(way, router, &mut words),
+            Origin::Own | Origin::Arrived | Origin::Frame => arrival(way, book, &mut words),
         }
     }
     words
@@ -60,7 +60,7 @@ fn fragments_name(n: u32) -> String {
     if n == 1 { "one fragment".to_owned() } else { format!("{n} fragments") }
 }
 
-fn arrival(way: &Way, router: &Router, words: &mut Vec<String>) {
+fn arrival(way: &Way, book: &Book, words: &mut Vec<String>) {
     if way.steps.iter().any(|s| matches!(s, Step::Restored)) {
         words.push("The capture was taken inside: this is turned back into what the router had received.".to_owned());
     }
@@ -81,7 +81,7 @@ fn arrival(way: &Way, router: &Router, words: &mut Vec<String>) {
     tracking(way, words);
     states(way, words);
     nat(way, words);
-    fate(way, router, words);
+    fate(way, book, words);
 }
 
 /// Which connection.
@@ -229,10 +229,31 @@ fn nat(way: &Way, words: &mut Vec<String>) {
                     .collect();
                 let rule = pin.rule.as_ref().map_or(String::new(), |r| format!(" by the rule at {}", place(r)));
                 words.push(format!("As decided for packet {}{rule}: {}.", pin.packet, list.join(", ")));
+                if pin.replaced {
+                    words.push(stale(way));
+                }
             }
             _ => {}
         }
     }
+}
+
+/// The rules have changed since the connection was translated.
+fn stale(way: &Way) -> String {
+    let mut text =
+        "The rules have changed since, but what was decided about a connection stays for as long as it lives, \
+                    and every packet prolongs its life"
+            .to_owned();
+    if let Some(c) = &way.connection {
+        let o = &c.original;
+        let _ = write!(text, ": `conntrack -D -p {} -s {} -d {}", o.protocol, o.src, o.dst);
+        if let (Some(sport), Some(dport)) = (o.sport, o.dport) {
+            let _ = write!(text, " --sport {sport} --dport {dport}");
+        }
+        text.push_str("` ends it");
+    }
+    text.push('.');
+    text
 }
 
 /// One decision: what became of the end, and why this port. None if there is nothing to tell: no rule, and nothing changed.
@@ -344,7 +365,7 @@ fn found(search: &SearchView, word: &str, chosen: u16) -> String {
 }
 
 /// Where it went.
-fn fate(way: &Way, router: &Router, words: &mut Vec<String>) {
+fn fate(way: &Way, book: &Book, words: &mut Vec<String>) {
     for step in &way.steps {
         match step {
             Step::Confirmed { outcome: "merged", by: Some(by), .. } => words.push(format!(
@@ -379,7 +400,7 @@ fn fate(way: &Way, router: &Router, words: &mut Vec<String>) {
             1 => String::new(),
             n => format!(" in {n} fragments"),
         };
-        let leaks = way.info == Some("invalid") && leaks(first.header.as_ref(), router);
+        let leaks = way.info == Some("invalid") && leaks(first.header.as_ref(), book);
         let how = match (way.info, &way.came, &first.header) {
             (Some("invalid"), ..) if leaks => {
                 let source = first.header.as_ref().map_or(String::new(), |h| h.src.to_string());
@@ -401,11 +422,11 @@ fn fate(way: &Way, router: &Router, words: &mut Vec<String>) {
 }
 
 /// Whether an untranslated packet takes a private address to where it means nothing.
-fn leaks(header: Option<&Header>, router: &Router) -> bool {
+fn leaks(header: Option<&Header>, book: &Book) -> bool {
     header.is_some_and(|h| {
         let family = uct_engine::Family::of(h.src);
         let is_private = |a: IpAddr| is_inside(a);
-        router.rules().has_nat(family) && is_private(h.src) && !is_private(h.dst)
+        book.translates(family) && is_private(h.src) && !is_private(h.dst)
     })
 }
 

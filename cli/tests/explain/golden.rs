@@ -7,11 +7,13 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../pcaps")
 }
 
-/// The stories of a folder: each has rules.
+/// The stories of a folder: each has a capture and rules.
 fn stories(folder: &Path) -> Vec<String> {
     let files = std::fs::read_dir(folder).expect("the folder");
     let names = files.filter_map(|f| f.expect("an entry").file_name().into_string().ok());
-    let mut stories: Vec<String> = names.filter_map(|n| n.strip_suffix(".nft").map(str::to_owned)).collect();
+    let is_story = |name: &String| folder.join(format!("{name}.pcapng")).exists();
+    let mut stories: Vec<String> =
+        names.filter_map(|n| n.strip_suffix(".nft").map(str::to_owned)).filter(is_story).collect();
     stories.sort();
     stories
 }
@@ -28,6 +30,9 @@ fn explain(folder: &Path, story: &str, more: &[&str]) -> String {
             command.arg("--sysctl").arg(format!("{key}={value}"));
         }
     }
+    if let Ok(args) = std::fs::read_to_string(folder.join(format!("{story}.args"))) {
+        command.args(args.lines());
+    }
     let done = command.args(["--ports", "capture"]).args(more).output().expect("uct runs");
     assert!(done.status.success(), "{story}: {}", String::from_utf8_lossy(&done.stderr));
     assert!(done.stderr.is_empty(), "{story}: {}", String::from_utf8_lossy(&done.stderr));
@@ -36,10 +41,10 @@ fn explain(folder: &Path, story: &str, more: &[&str]) -> String {
 
 #[test]
 fn every_story_is_explained_as_it_was() {
-    let folder = folder();
     let mut changed = Vec::new();
-    for story in stories(&folder) {
-        let text = explain(&folder, &story, &[]);
+    let folders = [folder(), folder().join("pains")];
+    for (folder, story) in folders.iter().flat_map(|f| stories(f).into_iter().map(move |s| (f, s))) {
+        let text = explain(folder, &story, &[]);
         let path = folder.join(format!("{story}.explain"));
         if std::env::var_os("UCT_BLESS").is_some() {
             std::fs::write(&path, &text).expect("the folder can be written");
@@ -135,4 +140,33 @@ fn colours_only_where_they_are_wanted() {
     assert!(!plain.contains('\u{1b}'));
     let coloured = explain(&folder(), "home-router", &["--packet", "1", "--color", "always"]);
     assert!(coloured.contains("\u{1b}[32m203.0.113.1"), "what NAT made is green");
+}
+
+/// Every field that occurs in any story is in docs/explain-json.md.
+#[test]
+fn every_field_is_documented() {
+    fn keys(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (key, value) in map {
+                    found.insert(key.clone());
+                    if key == "step" {
+                        found.insert(value.as_str().unwrap_or_default().to_owned());
+                    }
+                    keys(value, found);
+                }
+            }
+            serde_json::Value::Array(list) => list.iter().for_each(|v| keys(v, found)),
+            _ => {}
+        }
+    }
+    let mut found = std::collections::BTreeSet::new();
+    for story in stories(&folder()) {
+        for line in explain(&folder(), &story, &["--json"]).lines() {
+            keys(&serde_json::from_str(line).expect("JSON"), &mut found);
+        }
+    }
+    let page = std::fs::read_to_string(folder().join("../docs/explain-json.md")).expect("the page");
+    let missing: Vec<_> = found.iter().filter(|key| !page.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty(), "not in docs/explain-json.md: {missing:?}");
 }

@@ -27,7 +27,7 @@ pub(crate) struct Lab {
     more: Vec<String>,
 }
 
-fn topology() -> Topology {
+pub(crate) fn topology() -> Topology {
     let interface = |name: &str, mac: &str, addresses: &[&str]| Interface {
         name: name.to_owned(),
         mac: mac.to_owned(),
@@ -147,7 +147,7 @@ impl Lab {
         let session =
             Session::open(&args.input, &[]).and_then(|o| o.start()).unwrap_or_else(|f| panic!("{}", f.message));
         let mut all = Vec::new();
-        each(session, |e| {
+        each(session, |e, _| {
             all.push(e);
             Ok(Flow::On)
         })

@@ -226,6 +226,11 @@ impl Ruleset {
         Some(ChainView { family: chain.family.name(), table: &chain.table, name: &chain.name })
     }
 
+    /// All chains, in the order they were read.
+    pub fn chains(&self) -> impl Iterator<Item = ChainId> + use<> {
+        (0..self.chains.len() as u32).map(ChainId)
+    }
+
     /// All rules that the ruleset was made of, in the order they were read.
     pub fn rules(&self) -> impl Iterator<Item = RuleId> + use<> {
         (0..self.rules.len() as u32).map(RuleId)

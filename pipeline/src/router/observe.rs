@@ -40,6 +40,11 @@ pub trait Observer: uct_engine::Observer + uct_nat::rules::Observer {
         let _ = (number, at);
     }
 
+    /// Other rules are in force from now on.
+    fn rules_changed(&mut self, router: &super::Router) {
+        let _ = router;
+    }
+
     /// Time has passed, the frame enters.
     fn entered(&mut self) {}
 

@@ -62,7 +62,7 @@ fn upper(packet: &[u8]) -> Option<Upper> {
                     return Some(Upper { proto, offset, fragment, header });
                 }
             }
-            _ => return Some(Upper { proto, offset, fragment }),
+            _ => return Some(Upper { proto, offset, fragment, header }),
         }
     }
 }
