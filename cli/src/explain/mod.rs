@@ -92,7 +92,7 @@ fn show(args: &args::Explain, explanation: &Explanation, text: &mut String) -> R
 /// The capture that is written, if one is.
 enum Writing {
     Nothing,
-    Annotated(Annotator),
+    Annotated(Box<Annotator>),
 }
 
 impl Writing {
@@ -104,7 +104,7 @@ impl Writing {
             )),
             Some(path) => {
                 let annotator = Annotator::create(path, router.topology().clone()).map_err(unwritten)?;
-                Ok(Writing::Annotated(annotator))
+                Ok(Writing::Annotated(Box::new(annotator)))
             }
         }
     }

@@ -8,7 +8,6 @@ mod golden;
 mod invalid;
 mod lab;
 mod nat;
-mod pages;
 mod pains;
 mod states;
 mod travel;
