@@ -5,6 +5,7 @@
 pub mod args;
 pub mod conntrack;
 pub mod diff;
+pub mod events;
 pub mod explain;
 pub mod files;
 pub mod history;
