@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::moment::Moment;
+use crate::operation::Operation;
+use crate::operation::files::Files;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
@@ -38,6 +40,12 @@ pub enum Command {
     History(History),
     /// Keep a table behind a socket; with no interfaces it is idle
     Run(Run),
+    /// Say what is wrong with a router's files, or what they come to
+    Check(Check),
+    /// Let a running router read its files again; connections are kept
+    Reload(Reload),
+    /// Show every counter of a running router, with what it means
+    Stats(Stats),
     /// Look into a router's table and change it, in the words of conntrack(8): see `uct conntrack --help`
     #[command(disable_help_flag = true)]
     Conntrack {
@@ -424,9 +432,13 @@ pub struct Run {
     #[arg(long, requires = "socket_group")]
     pub socket_ro: bool,
 
-    /// A setting by the kernel's name, as nf_conntrack_acct=1; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub sysctl: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub files: Files,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub operation: Operation,
 
     /// Seed of the hash and of what Linux draws at random [default: random]
     #[arg(long, value_name = "N")]
@@ -443,6 +455,48 @@ pub struct Sysctl {
     /// What to read (KEY) and what to set (KEY=VALUE); everything is read if nothing is named
     #[arg(value_name = "KEY[=VALUE]")]
     pub settings: Vec<String>,
+}
+
+/// Say what is wrong with a router's files, or what they come to.
+///
+/// Opens nothing but the files. What it takes is taken by `uct run` and by a reload. Exit code 1 if anything is wrong.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:\n  \
+uct check --topology router.toml --rules nat.nft && uct reload")]
+pub struct Check {
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub files: Files,
+}
+
+/// Let a running router read its files again.
+///
+/// Rules, surroundings and settings, all at once; connections are kept. If anything is wrong it is told here, and the router
+/// goes on as it was. The same as SIGHUP, which tells it in the log.
+#[derive(Debug, Args)]
+pub struct Reload {
+    /// The socket [default: $UCT_SOCKET, or /run/uct.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+/// Show every counter of a running router, with what it means.
+///
+/// The names are those under which --metrics serves them to Prometheus.
+#[derive(Debug, Args)]
+pub struct Stats {
+    /// The socket [default: $UCT_SOCKET, or /run/uct.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Also those that are zero
+    #[arg(long)]
+    pub all: bool,
+
+    /// One JSON object a counter
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where a capture was taken.

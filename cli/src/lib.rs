@@ -3,6 +3,7 @@
 //! The library holds what the binary's sub-commands are made of, so that tests reach it.
 
 pub mod args;
+pub mod check;
 pub mod conntrack;
 pub mod diff;
 pub mod events;
@@ -11,7 +12,9 @@ pub mod files;
 pub mod history;
 pub mod man;
 pub mod moment;
+pub mod operation;
 pub mod ports;
+pub mod reload;
 pub mod replay;
 pub mod rules;
 pub mod run;

@@ -48,11 +48,13 @@ mod own;
 mod pull;
 mod rules;
 mod stats;
+mod swap;
 
 use answer::Answer;
 pub use drop::{Drop, RuleId};
 pub use observe::{Cause, Observer, Silent};
 pub use stats::Stats;
+pub use swap::{Change, InForce};
 
 /// How many connections are destroyed between two looks at the clock.
 const EXPIRY_BATCH: usize = 1024;
@@ -61,16 +63,16 @@ const EXPIRY_BATCH: usize = 1024;
 #[derive(Debug)]
 pub struct Router {
     engine: Arc<Engine>,
-    nat: Nat,
-    rules: Ruleset,
+    nat: Arc<Nat>,
+    rules: Arc<Ruleset>,
     topology: Topology,
     routes: Routes,
     /// The interfaces' names, as rules compare them.
     names: Vec<IfName>,
     lo: IfName,
-    defrag: Mutex<Defrag>,
-    random: Mutex<SmallRng>,
-    stats: Stats,
+    defrag: Arc<Mutex<Defrag>>,
+    random: Arc<Mutex<SmallRng>>,
+    stats: Arc<Stats>,
 }
 
 /// What became of a packet.
@@ -204,6 +206,11 @@ fn interface(dev: Dev) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(dev.0.into())
 }
 
+/// The interfaces' names, as rules compare them.
+fn names(topology: &Topology) -> Vec<IfName> {
+    topology.interfaces.iter().map(|i| IfName::new(&i.name)).collect()
+}
+
 impl Router {
     /// A router between the topology's interfaces. `seed` is where all that Linux draws at random comes from.
     pub fn new(engine: Arc<Engine>, rules: Ruleset, topology: Topology, seed: u64) -> Self {
@@ -227,15 +234,15 @@ impl Router {
         };
         Router {
             engine,
-            nat: Nat::new(draw),
-            rules,
-            names: topology.interfaces.iter().map(|i| IfName::new(&i.name)).collect(),
+            nat: Arc::new(Nat::new(draw)),
+            rules: Arc::new(rules),
+            names: names(&topology),
             lo: IfName::new("lo"),
             topology,
             routes,
-            defrag: Mutex::new(Defrag::new(defrag)),
-            random: Mutex::new(SmallRng::seed_from_u64(seed)),
-            stats: Stats::default(),
+            defrag: Arc::new(Mutex::new(Defrag::new(defrag))),
+            random: Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))),
+            stats: Arc::default(),
         }
     }
 
@@ -252,7 +259,7 @@ impl Router {
     /// Puts other rules in force. What was decided about connections stays decided.
     pub fn set_rules(&mut self, rules: Ruleset) {
         self.engine.keep_labels(rules.labels());
-        self.rules = rules;
+        self.rules = Arc::new(rules);
     }
 
     /// An interface loses an address: what was masqueraded with it is destroyed, and its routes are gone. With the last
