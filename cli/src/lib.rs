@@ -3,6 +3,7 @@
 //! The library holds what the binary's sub-commands are made of, so that tests reach it.
 
 pub mod args;
+pub mod bench;
 pub mod check;
 pub mod conntrack;
 pub mod diff;
