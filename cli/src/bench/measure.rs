@@ -198,7 +198,7 @@ fn random_data(
     let each = (connections / groups.max(1)).max(1);
     let one = |_| {
         let bits: u64 = random.random();
-        let at = ((bits >> 32) * u64::from(each) >> 32) as u32 * groups.max(1) + group;
+        let at = (((bits >> 32) * u64::from(each)) >> 32) as u32 * groups.max(1) + group;
         let dir = match split {
             Split::Connections if bits & 1 == 0 => Direction::Original,
             Split::Connections => Direction::Reply,
