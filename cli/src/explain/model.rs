@@ -94,6 +94,9 @@ pub struct Way {
     pub info: Option<&'static str>,
     /// What left, by which interface.
     pub left: Vec<Left>,
+    /// The packet as it was at the start, for the page.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
 }
 
 impl Way {
@@ -108,6 +111,7 @@ impl Way {
             direction: None,
             info: None,
             left: Vec::new(),
+            bytes: Vec::new(),
         }
     }
 }
