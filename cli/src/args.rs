@@ -197,7 +197,8 @@ uct explain in.pcapng --topology r.toml --rules r.nft\n  \
 uct explain in.pcapng --packet 12-20                  only these packets (those before are replayed all the same)\n  \
 uct explain in.pcapng --conn 'tcp dport 443 src 192.168.1.10'\n  \
 uct explain in.pcapng --brief | grep INVALID\n  \
-uct explain in.pcapng --json | jq 'select(.verdict == \"drop\")'")]
+uct explain in.pcapng --json | jq 'select(.verdict == \"drop\")'\n  \
+uct explain in.pcapng --rules r.nft --html lesson.html   a page to learn or teach with")]
 pub struct Explain {
     #[command(flatten)]
     #[allow(missing_docs)] // clap would print it
@@ -223,6 +224,10 @@ pub struct Explain {
     /// One JSON object a packet, complete; see docs/explain-json.md
     #[arg(long)]
     pub json: bool,
+
+    /// Write a page to step through, in one file that needs no network; nothing is printed then. See docs/lesson.md
+    #[arg(long, value_name = "PAGE", conflicts_with_all = ["json", "brief"])]
+    pub html: Option<PathBuf>,
 
     /// Colours
     #[arg(long, value_enum, default_value_t = ColorArg::Auto, value_name = "WHEN")]
