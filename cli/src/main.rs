@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::History(args) => uct::history::run(args),
         Command::Run(args) => uct::run::run(args),
         Command::Sysctl(args) => uct::sysctl::run(args),
+        Command::Top(args) => uct::top::run(args),
         Command::Conntrack { words } => return uct::conntrack::run(words),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -450,3 +450,35 @@ fn a_socket_in_use_is_left_alone_and_a_stale_one_replaced() {
     assert!(String::from_utf8_lossy(&again.stderr).contains("another program serves this socket"));
     assert_eq!(daemon.conntrack("-C").stdout, b"0\n");
 }
+
+#[test]
+fn a_survey_counts_everything_and_shows_the_first() {
+    let daemon = Daemon::start(&["--sysctl", "nf_conntrack_acct=1"]);
+    daemon.fill(500);
+    let tcp = "-s 10.7.0.1 -d 10.9.0.2 -p tcp --dport 443 -t 900";
+    for (port, state) in [(1, "ESTABLISHED"), (2, "ESTABLISHED"), (3, "SYN_SENT")] {
+        let line = format!("-I {tcp} --sport {port} --state {state} --counters {port}:{port}00:0:0");
+        assert_eq!(daemon.conntrack(&line).status.code(), Some(0));
+    }
+    let mut talk = daemon.connect();
+    let request = json!({"id": 1, "summary": {"sort": "bytes", "descending": true, "limit": 2, "talkers": 1}});
+    talk.say(format!("{request}\n").as_bytes());
+    let summary = talk.hear().unwrap()["summary"].clone();
+    let group = |protocol: &str, number: u8, state: &str, count: u64| json!({"protocol": protocol, "protocol_number": number, "state": state, "count": count});
+    let groups =
+        [group("tcp", 6, "ESTABLISHED", 2), group("tcp", 6, "SYN_SENT", 1), group("udp", 17, "UNREPLIED", 500)];
+    assert_eq!(summary["groups"], json!(groups));
+    assert_eq!(summary["talkers"], json!([{"addr": "10.7.0.1", "count": 3, "packets": 6, "bytes": 600}]));
+    assert_eq!((&summary["total"], &summary["matched"], &summary["inserted"]), (&json!(503), &json!(503), &json!(503)));
+    assert_eq!(summary.get("packets"), None, "an idle table takes no packets in");
+    let entries = talk.hear().unwrap();
+    let ports: Vec<_> = entries["entries"].as_array().unwrap().iter().map(|e| e["orig_sport"].clone()).collect();
+    assert_eq!(ports, [3, 2], "the largest two");
+    assert_eq!(talk.hear().unwrap()["done"]["count"], 503);
+    let matched =
+        |talk: &mut Talk, filter: Value| talk.ask(json!({"summary": {"filter": filter}}))["done"]["count"].clone();
+    assert_eq!(matched(&mut talk, json!({"any_port": 443})), 4, "a source port, too");
+    assert_eq!(matched(&mut talk, json!({"any_addr": "10.9.0.0", "any_addr_mask": "255.255.255.0"})), 503);
+    assert_eq!(matched(&mut talk, json!({"any_addr": "10.9.0.2"})), 3);
+    assert_eq!(talk.ask(json!({"summary": {"sort": "beauty"}}))["error"]["code"], "invalid");
+}

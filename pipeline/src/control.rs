@@ -22,7 +22,8 @@ pub mod message;
 mod serve;
 mod server;
 mod session;
+mod summary;
 mod translate;
 mod wish;
 
-pub use server::{Clock, Options, Others, RealClock, Server};
+pub use server::{Clock, Gauge, Options, Others, RealClock, Server};

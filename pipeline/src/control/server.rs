@@ -4,15 +4,17 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::Mode;
 use rustix::net::sockopt::socket_peercred;
 use uct_engine::{Engine, Time};
 
 use super::hub::Hub;
 use super::session::{self, Access, Peer};
+use crate::router::Router;
 
 /// Where `now` comes from.
 pub trait Clock: Send + Sync {
@@ -38,6 +40,18 @@ impl RealClock {
 impl Clock for RealClock {
     fn now(&self) -> Time {
         self.at + self.since.elapsed()
+    }
+}
+
+/// What only a router knows about itself, for those who look in.
+pub trait Gauge: Send + Sync {
+    /// Packets that it took in since it began.
+    fn received(&self) -> u64;
+}
+
+impl Gauge for Router {
+    fn received(&self) -> u64 {
+        self.stats().received.get()
     }
 }
 
@@ -76,6 +90,7 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hub: Hub,
+    pub(super) gauge: OnceLock<Arc<dyn Gauge>>,
     clients: AtomicUsize,
 }
 
@@ -92,7 +107,11 @@ impl Server {
     pub fn bind(options: Options, engine: Arc<Engine>, clock: Arc<dyn Clock>) -> io::Result<Server> {
         let path = &options.path;
         clear(path)?;
-        let listener = UnixListener::bind(path)?;
+        // Nobody else may connect before the mode is right.
+        let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(path);
+        rustix::process::umask(before);
+        let listener = bound?;
         let group = options.group.as_deref().map(group_id).transpose()?;
         if let Some(gid) = group {
             chown(path, None, Some(gid))?;
@@ -100,8 +119,15 @@ impl Server {
         let mode = if group.is_some() { 0o660 } else { 0o600 };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         let hub = Hub::new(Arc::clone(&engine));
-        let shared = Arc::new(Shared { engine, clock, hub, clients: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared { engine, clock, hub, gauge: OnceLock::new(), clients: AtomicUsize::new(0) });
         Ok(Server { listener, shared, options, owner: rustix::process::geteuid().as_raw() })
+    }
+
+    /// Names the router whose engine this is.
+    #[must_use]
+    pub fn with_gauge(self, gauge: Arc<dyn Gauge>) -> Server {
+        let _ = self.shared.gauge.set(gauge);
+        self
     }
 
     /// Serves for ever.
