@@ -149,8 +149,11 @@ fn curve(values: impl Iterator<Item = u64> + Clone) -> String {
     values.map(|v| BARS[usize::try_from(u128::from(v) * 7 / most).unwrap_or(0)]).collect()
 }
 
+/// A protocol, its connections, and how many of them are in which state.
+type Kind = (String, u64, Vec<(String, u64)>);
+
 fn draw_groups(frame: &mut Frame<'_>, area: Rect, summed: &Summed, paint: Paint) {
-    let mut protocols: Vec<(String, u64, Vec<(String, u64)>)> = Vec::new();
+    let mut protocols: Vec<Kind> = Vec::new();
     for group in summed.groups.iter().flatten() {
         let name = match group.protocol.as_deref() {
             Some("unknown") | None => group.protocol_number.unwrap_or(0).to_string(),
@@ -174,7 +177,7 @@ fn draw_groups(frame: &mut Frame<'_>, area: Rect, summed: &Summed, paint: Paint)
         protocols.push(("others".to_owned(), sum, rest.into_iter().map(|p| (p.0, p.1)).collect()));
     }
     let lines = protocols.iter_mut().map(|(name, count, states)| {
-        states.sort_by(|a, b| b.1.cmp(&a.1));
+        states.sort_by_key(|s| std::cmp::Reverse(s.1));
         let mut spans =
             vec![Span::styled(format!("{name:<8}"), paint.heading()), Span::raw(format!("{:>6}  ", short(*count)))];
         for (state, n) in states {
@@ -338,7 +341,7 @@ fn describe(flat: &Flat, paint: Paint) -> Vec<Line<'static>> {
     if let (Some(kind), Some(code), Some(id)) = (flat.orig_type, flat.orig_code, flat.orig_id) {
         about.push_str(&format!(" type {kind} code {code} id {id}"));
     }
-    for flag in &flat.status {
+    for flag in flat.status.iter().filter(|f| **f != state(flat)) {
         about.push_str(&format!(" [{flag}]"));
     }
     let (snat, dnat) = (src != reply_dst, dst != reply_src);

@@ -34,7 +34,7 @@ pub struct Wish {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Errand {
     /// Another survey from now on.
-    Look(Wish),
+    Look(Box<Wish>),
     /// Delete a connection.
     Delete(Box<Filter>),
     /// Ask no more until [`Errand::Resume`].
@@ -111,7 +111,7 @@ fn work(path: &Path, mut wish: Wish, every: Duration, todo: &Receiver<Errand>, t
                 look(path, &mut connection, &wish)
             }
             Ok(Errand::Look(new)) => {
-                wish = new;
+                wish = *new;
                 look(path, &mut connection, &wish)
             }
             Ok(Errand::Delete(filter)) => {

@@ -168,14 +168,12 @@ impl Screen {
         if survey.number != self.wish.number {
             return;
         }
-        if let Some(rates) = self.survey.as_ref().map(|before| rates(before, &survey)) {
-            // Two answers in one moment tell nothing about the time between them.
-            if let Some(rates) = rates {
-                self.rates = Some(rates);
-                self.curve.push_back(rates.packets.unwrap_or(rates.new));
-                if self.curve.len() > HISTORY {
-                    self.curve.pop_front();
-                }
+        // Two answers in one moment tell nothing about the time between them.
+        if let Some(rates) = self.survey.as_ref().and_then(|before| rates(before, &survey)) {
+            self.rates = Some(rates);
+            self.curve.push_back(rates.packets.unwrap_or(rates.new));
+            if self.curve.len() > HISTORY {
+                self.curve.pop_front();
             }
         }
         let again = self.chosen.and_then(|id| survey.rows.iter().position(|r| r.id == id));
@@ -270,7 +268,7 @@ impl Screen {
                 self.wrong = None;
                 self.wish.filter = filter;
                 self.wish.number += 1;
-                Act::Send(Errand::Look(self.wish()))
+                Act::Send(Errand::Look(Box::new(self.wish())))
             }
             Err(why) => {
                 self.wrong = Some(why);
