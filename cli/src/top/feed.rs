@@ -70,26 +70,26 @@ pub enum News {
 }
 
 /// The thread's other end.
-pub(super) struct Feed {
+pub struct Feed {
     errands: Sender<Errand>,
     news: Receiver<News>,
 }
 
 impl Feed {
     /// What came since the last time.
-    pub(super) fn news(&self) -> impl Iterator<Item = News> {
+    pub fn news(&self) -> impl Iterator<Item = News> {
         self.news.try_iter()
     }
 
     /// Has something done.
-    pub(super) fn send(&self, errand: Errand) {
+    pub fn send(&self, errand: Errand) {
         // The thread ends only with the program.
         let _ = self.errands.send(errand);
     }
 }
 
 /// Begins to ask.
-pub(super) fn start(path: PathBuf, wish: Wish, every: Duration) -> std::io::Result<Feed> {
+pub fn start(path: PathBuf, wish: Wish, every: Duration) -> std::io::Result<Feed> {
     let (errands, todo) = mpsc::channel();
     let (tell, news) = mpsc::channel();
     std::thread::Builder::new().name("uct-feed".to_owned()).spawn(move || work(&path, wish, every, &todo, &tell))?;

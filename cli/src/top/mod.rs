@@ -25,7 +25,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
 pub use draw::{Paint, draw};
-pub use feed::{Errand, News, Survey};
+pub use feed::{Errand, Feed, News, Survey, Wish, start as start_feed};
 pub use filter::parse as parse_filter;
 pub use screen::{Act, Screen};
 
@@ -53,7 +53,7 @@ pub fn run(args: &args::Top) -> Result<ExitCode, Failure> {
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&ended)).map_err(Failure::input)?;
     }
-    let feed = feed::start(path, screen.wish(), Duration::from_secs_f64(args.interval)).map_err(Failure::input)?;
+    let feed = start_feed(path, screen.wish(), Duration::from_secs_f64(args.interval)).map_err(Failure::input)?;
     let mut terminal = ratatui::try_init().map_err(Failure::input)?;
     let done = show(&mut terminal, &mut screen, &feed, paint, &ended);
     let _ = ratatui::try_restore();
@@ -63,7 +63,7 @@ pub fn run(args: &args::Top) -> Result<ExitCode, Failure> {
 fn show(
     terminal: &mut ratatui::DefaultTerminal,
     screen: &mut Screen,
-    feed: &feed::Feed,
+    feed: &Feed,
     paint: Paint,
     ended: &AtomicBool,
 ) -> io::Result<()> {

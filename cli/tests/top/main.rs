@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::style::{Color, Modifier};
 use serde_json::{Value, json};
-use uct::top::{Act, Errand, News, Paint, Screen, Survey, draw};
+use uct::top::{Act, Errand, Feed, News, Paint, Screen, Survey, draw, start_feed};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -222,4 +224,60 @@ fn the_filter_is_asked_for_as_it_is_typed() {
     assert_eq!(press(&mut screen, KeyCode::Char('p')), Act::Send(Errand::Resume));
     assert_eq!(press(&mut screen, KeyCode::Char('q')), Act::Quit);
     assert_eq!(screen.press(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)), Act::Quit);
+}
+
+/// Waits until the screen shows this.
+#[track_caller]
+fn until(screen: &mut Screen, feed: &Feed, wanted: &str) {
+    let begun = Instant::now();
+    loop {
+        feed.news().for_each(|news| screen.hear(news));
+        let shown = text(&render(screen, 80, 24, Paint::Plain));
+        if shown.contains(wanted) {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "no '{wanted}' in\n{shown}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_router_comes_and_goes_and_comes_back() {
+    let socket = std::env::temp_dir().join(format!("uct-top-{}.sock", std::process::id()));
+    let daemon = || -> Child {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_uct"));
+        run.args(["run", "--socket"]).arg(&socket).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let conntrack = |words: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_uct"));
+        command.args(["conntrack", "--socket"]).arg(&socket).args(words.split(' ')).output().unwrap()
+    };
+    let mut screen = Screen::new("the-socket".to_owned());
+    let feed = start_feed(socket.clone(), screen.wish(), Duration::from_millis(50)).unwrap();
+    until(&mut screen, &feed, "No such file or directory; trying again.");
+    let mut first = daemon();
+    until(&mut screen, &feed, "The table is empty.");
+    conntrack("-I -s 10.0.0.1 -d 10.0.0.2 -p udp --sport 1 --dport 2 -t 100");
+    conntrack("-I -s 10.0.0.1 -d 10.0.0.2 -p udp --sport 7 --dport 2 -t 100");
+    until(&mut screen, &feed, "2 connections, at most");
+    for key in "/sport 7".chars() {
+        if let Act::Send(errand) = press(&mut screen, KeyCode::Char(key)) {
+            feed.send(errand);
+        }
+    }
+    until(&mut screen, &feed, "1 of 2 connections");
+    press(&mut screen, KeyCode::Enter);
+    press(&mut screen, KeyCode::Char('d'));
+    let Act::Send(errand) = press(&mut screen, KeyCode::Char('y')) else { panic!("no deletion") };
+    feed.send(errand);
+    until(&mut screen, &feed, "1 deleted.");
+    until(&mut screen, &feed, "0 of 1 connections");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    until(&mut screen, &feed, "the router is away, this is old");
+    let mut second = daemon();
+    until(&mut screen, &feed, "The table is empty.");
+    second.kill().unwrap();
+    second.wait().unwrap();
+    let _ = std::fs::remove_file(&socket);
 }
