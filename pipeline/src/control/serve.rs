@@ -110,7 +110,7 @@ impl From<&Event> for Told {
 
 /// One request's work.
 pub(super) struct Work<'a> {
-    shared: &'a Shared,
+    pub(super) shared: &'a Shared,
     out: &'a Out,
     peer: Peer,
     client: Arc<Client>,
@@ -174,6 +174,7 @@ impl<'a> Work<'a> {
         match request {
             Request { hello: Some(_), .. } => self.hello(),
             Request { list: Some(list), .. } => self.list(list),
+            Request { summary: Some(summary), .. } => self.summary(summary),
             Request { get: Some(get), .. } => self.get(get),
             Request { create: Some(create), .. } => Ok(self.create(create)),
             Request { update: Some(update), .. } => self.update(update),
@@ -225,7 +226,7 @@ impl<'a> Work<'a> {
     }
 
     /// Calls for every connection that is meant, a shard at a time, no lock held.
-    fn each(
+    pub(super) fn each(
         &mut self,
         filter: Option<Filter>,
         mut act: impl FnMut(&mut Self, &Arc<Conn>, Entry) -> io::Result<Answer>,
@@ -455,7 +456,7 @@ impl<'a> Work<'a> {
     }
 
     /// Adds an entry to the piece that is sent next.
-    fn show(&mut self, entry: &Entry) -> io::Result<()> {
+    pub(super) fn show(&mut self, entry: &Entry) -> io::Result<()> {
         if self.piece.is_empty() {
             self.piece.extend_from_slice(b"{");
             if let Some(id) = self.id {
