@@ -201,13 +201,13 @@ const OLD_CALLS: &[libc::c_long] = &[];
 
 /// What may be asked of a device or a socket by ioctl: whether it is a terminal, and what an interface is.
 const IOCTLS: [u64; 7] = [
-    libc::TCGETS as u64,
-    libc::FIONBIO as u64,
-    libc::FIONREAD as u64,
-    libc::SIOCGIFINDEX as u64,
-    libc::SIOCGIFMTU as u64,
-    libc::SIOCGIFHWADDR as u64,
-    libc::SIOCGIFFLAGS as u64,
+    libc::TCGETS,
+    libc::FIONBIO,
+    libc::FIONREAD,
+    libc::SIOCGIFINDEX,
+    libc::SIOCGIFMTU,
+    libc::SIOCGIFHWADDR,
+    libc::SIOCGIFFLAGS,
 ];
 
 /// The filters, in the order in which they are entered: after the last there are no more. The first answers `clone3` with
@@ -215,7 +215,7 @@ const IOCTLS: [u64; 7] = [
 fn seccomp(packets: PacketSockets) -> Result<Vec<BpfProgram>, seccompiler::Error> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for call in CALLS.iter().chain(OLD_CALLS) {
-        rules.insert(i64::from(*call), Vec::new());
+        rules.insert(*call, Vec::new());
     }
     let equals = |arg, value| SeccompCondition::new(arg, Len::Dword, Cmp::Eq, value);
     let masked = |arg, mask, value| SeccompCondition::new(arg, Len::Dword, Cmp::MaskedEq(mask), value);

@@ -164,9 +164,9 @@ pub trait Observer {
         let _ = rule;
     }
 
-    /// A `log` statement was passed.
-    fn log(&mut self, rule: RuleId, prefix: &str) {
-        let _ = (rule, prefix);
+    /// A `log` statement was passed, by this packet.
+    fn log(&mut self, rule: RuleId, prefix: &str, cx: &Context<'_>) {
+        let _ = (rule, prefix, cx);
     }
 }
 

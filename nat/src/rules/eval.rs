@@ -202,7 +202,7 @@ impl Ruleset {
                 packets.fetch_add(1, Ordering::Relaxed);
                 bytes.fetch_add(cx.packet.wire_len() as u64, Ordering::Relaxed);
             }
-            Op::Log(prefix) => observer.log(rule, prefix),
+            Op::Log(prefix) => observer.log(rule, prefix, cx),
             // As measured: a packet with a zone is past `notrack`, and of two zones the first holds.
             Op::Notrack if matches!(cx.tracking, Tracking::Before) && cx.template.zone == Zone::DEFAULT => {
                 cx.tracking = Tracking::Untracked;

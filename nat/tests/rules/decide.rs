@@ -68,7 +68,7 @@ impl Observer for Heard {
         self.matched.push(rule);
     }
 
-    fn log(&mut self, _: RuleId, prefix: &str) {
+    fn log(&mut self, _: RuleId, prefix: &str, _: &Context<'_>) {
         self.logged.push(prefix.to_owned());
     }
 }
