@@ -7,6 +7,7 @@ pub mod defrag;
 pub mod figures;
 pub mod icmp_error;
 pub mod link;
+pub mod logged;
 pub mod options;
 pub mod refrag;
 pub mod replay;

@@ -15,6 +15,7 @@ use uct_engine::{Engine, Time};
 use super::host::Host;
 use super::hub::Hub;
 use super::session::{self, Access, Peer};
+use crate::logged::{LogBook, LogLine};
 use crate::router::Router;
 
 /// Where `now` comes from.
@@ -160,6 +161,22 @@ impl Server {
     pub fn with_gauge(self, gauge: Arc<dyn Gauge>) -> Server {
         let _ = self.shared.gauge.set(gauge);
         self
+    }
+
+    /// Tells who listens what rules log, and hands each line to `write` first; a thread does so from now on.
+    pub fn tell_log(&self, book: Arc<LogBook>, mut write: impl FnMut(&LogLine) + Send + 'static) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        std::thread::Builder::new().name("uct-log".to_owned()).spawn(move || {
+            let mut lines = Vec::new();
+            loop {
+                book.take(&mut lines);
+                for line in lines.drain(..) {
+                    write(&line);
+                    shared.hub.logged(&Arc::new(line));
+                }
+            }
+        })?;
+        Ok(())
     }
 
     /// Serves for ever.
