@@ -243,7 +243,7 @@ fn a_lesson_of_some_packets() {
     let page = Page::of("same-port", &["--packet", "8-9"]);
     let mut browser = Chromium::open(&page.0, "", DESK);
     assert_eq!(browser.packet(), "8");
-    assert_eq!(browser.text("document.getElementById('where').textContent"), "1 of 2");
+    assert_eq!(browser.text("document.getElementById('where').textContent"), "1 / 2");
     assert!(
         browser
             .text("document.querySelector('main').textContent")

@@ -113,10 +113,15 @@ function passageCard(told) {
   const parts = told.ways.filter((w) => w.came || w.steps.length).map((way) => {
     const h = whole(way);
     const isCut = way.left.length > 1 || one(way, "whole");
-    const left = way.left.map((l, at) => wire(`left by ${l.interface}${way.left.length > 1 ? `, fragment ${at + 1}` : ""}`, l.header, isCut ? null : h, "left"));
+    const [leading, ...rest] = way.left;
+    const left = (leading ? [leading] : []).map((l, at) => wire(`left by ${l.interface}${way.left.length > 1 ? `, fragment ${at + 1}` : ""}`, l.header, isCut ? null : h, "left"));
     if (isCut && left.length && way.left[0].header) {
       const names = [ends(h), ends(way.left[0].header)];
       left[0].append(el("p.note", {}, names[0] === names[1] ? "The ends are as they were." : ["The datagram: ", el("span.was.mono", {}, names[0]), " → ", el("span.changed.mono", {}, names[1])]));
+    }
+    if (rest.length) {
+      left.push(el("div.wire", {}, el("h3", {}, many(rest.length, "fragment") + " more"), el("dl", {}, rest.map((l) =>
+        [el("dt", {}, `at ${l.header && l.header.fragment ? l.header.fragment.offset : "?"}`), el("dd.mono", {}, l.header ? `${l.header.length} bytes` : "")]))));
     }
     const nothing = told.verdict === "delivered" ? "The router itself has it." : told.verdict === "held" ? "Nothing yet." : "Nothing leaves.";
     const shown = way.left.length && !isCut ? way.left[0].header : null;
@@ -159,7 +164,7 @@ function tuplesCard(told, before) {
   const dst = r.src !== o.dst || r.sport !== o.dport;
   const inverse = `${end(o.dst, o.dport)} → ${end(o.src, o.sport)}`;
   const says = [];
-  if (src) says.push(`Source NAT: the outside knows ${o.id === undefined ? end(o.src, o.sport) : `${o.src} id ${o.id}`} as ${r.id === undefined ? end(r.dst, r.dport) : `${r.dst} id ${r.id}`}, and answers to that.`);
+  if (src) says.push(`Source NAT: the other side knows ${o.id === undefined ? end(o.src, o.sport) : `${o.src} id ${o.id}`} as ${r.id === undefined ? end(r.dst, r.dport) : `${r.dst} id ${r.id}`}, and answers to that.`);
   if (dst) says.push(`Destination NAT: who asks ${end(o.dst, o.dport)} is answered by ${end(r.src, r.sport)}.`);
   const pins = each(way, "nat").filter((s) => s.rule).map((s) => s.rule).concat(each(way, "rewritten").filter((s) => s.pinned && s.pinned.rule).map((s) => s.pinned.rule));
   return card("section.card", refused ? `Connection #${conn.id}, where its tuple stands, though it is not taken for a part of it` : `Connection #${conn.id} and its two tuples`,

@@ -98,7 +98,7 @@ function draw() {
   set("first", current === 0); set("before", current === 0);
   set("last", current === lesson.steps.length - 1); set("after", current === lesson.steps.length - 1);
   set("same-before", !isOpen || lesson.next(current, -1, same) < 0); set("same-after", !isOpen || lesson.next(current, 1, same) < 0);
-  $("where").textContent = `${(current + 1).toLocaleString("en")} of ${lesson.steps.length.toLocaleString("en")}`;
+  $("where").textContent = `${(current + 1).toLocaleString("en")} / ${lesson.steps.length.toLocaleString("en")}`;
   $("say").textContent = `Packet ${step.packet}. ` + (isOpen ? told.words.join(" ") : "What will the router do with it?");
   document.body.dataset.packet = step.packet;
 }
