@@ -42,7 +42,7 @@ pub use engine::{Confirm, Engine, Listening};
 pub use entry::{Counters, Entry, ProtoInfo};
 pub use event::{Client, Event, EventKind, EventMask};
 pub use observe::{Observer, Silent};
-pub use packet::{Fragment, More, Packet, Quote};
+pub use packet::{Checksum, Fragment, More, Packet, Quote};
 pub use reason::{BadTransition, Bound, Gone, Invalid, Malformed};
 pub use settings::{PolicyError, SettingError, Settings, Sysctl, TimeoutPolicy, Timeouts};
 pub use stats::{Counter, Stats};
