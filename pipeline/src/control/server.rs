@@ -14,7 +14,8 @@ use uct_engine::{Engine, Time};
 use super::host::Host;
 use super::hub::Hub;
 use super::session::{self, Access, Peer};
-use crate::logged::{LogBook, Logged};
+use crate::live::Station;
+use crate::logged::Logged;
 
 /// Where `now` comes from.
 pub trait Clock: Send + Sync {
@@ -137,12 +138,12 @@ impl Server {
     }
 
     /// Tells who listens what rules log, and hands each line to `write` first; a thread does so from now on.
-    pub fn tell_log(&self, book: Arc<LogBook>, mut write: impl FnMut(&Logged) + Send + 'static) -> io::Result<()> {
+    pub fn tell_log(&self, station: Arc<Station>, mut write: impl FnMut(&Logged) + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         std::thread::Builder::new().name("uct-log".to_owned()).spawn(move || {
             let mut lines = Vec::new();
             loop {
-                book.take(&mut lines);
+                station.log().take(&mut lines);
                 for line in lines.drain(..) {
                     write(&line);
                     shared.hub.logged(&Arc::new(line));
