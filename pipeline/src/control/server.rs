@@ -15,7 +15,8 @@ use uct_engine::{Engine, Time};
 use super::host::Host;
 use super::hub::Hub;
 use super::session::{self, Access, Peer};
-use crate::logged::{LogBook, LogLine};
+use crate::live::Station;
+use crate::logged::LogLine;
 use crate::router::Router;
 
 /// Where `now` comes from.
@@ -54,6 +55,12 @@ pub trait Gauge: Send + Sync {
 impl Gauge for Router {
     fn received(&self) -> u64 {
         self.stats().received.get()
+    }
+}
+
+impl Gauge for Station {
+    fn received(&self) -> u64 {
+        self.router().load().stats().received.get()
     }
 }
 
@@ -164,12 +171,12 @@ impl Server {
     }
 
     /// Tells who listens what rules log, and hands each line to `write` first; a thread does so from now on.
-    pub fn tell_log(&self, book: Arc<LogBook>, mut write: impl FnMut(&LogLine) + Send + 'static) -> io::Result<()> {
+    pub fn tell_log(&self, station: Arc<Station>, mut write: impl FnMut(&LogLine) + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         std::thread::Builder::new().name("uct-log".to_owned()).spawn(move || {
             let mut lines = Vec::new();
             loop {
-                book.take(&mut lines);
+                station.log().take(&mut lines);
                 for line in lines.drain(..) {
                     write(&line);
                     shared.hub.logged(&Arc::new(line));

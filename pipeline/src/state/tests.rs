@@ -11,6 +11,7 @@ use uct_nat::rules::{NoFiles, Ruleset};
 use uct_tests::packet::build::{Ip, Tcp, udp};
 
 use super::*;
+use crate::offload::Offload;
 use crate::router::{Arrival, Emit, Emitted};
 use crate::topology::Topology;
 
@@ -253,7 +254,7 @@ fn a_borrowed_address_is_found_again_by_its_interfaces_name() {
         let mut bytes = udp(&Ip::new(ip("192.168.1.10"), ip("198.51.100.53")), port, 53, b"?");
         let wire_len = bytes.len();
         let iif = router.topology().dev("lan").unwrap();
-        let arrival = Arrival { at: at(0), iif, bytes: &mut bytes, wire_len, link: None };
+        let arrival = Arrival { at: at(0), iif, bytes: &mut bytes, wire_len, link: None, offload: Offload::default() };
         router.receive(arrival, &mut Nowhere, &mut crate::router::Silent)
     };
     let folder = Folder::new();
