@@ -16,6 +16,7 @@
 pub mod expected;
 pub mod filter;
 pub mod flat;
+pub mod host;
 mod hub;
 mod line;
 pub mod message;
@@ -26,4 +27,5 @@ mod summary;
 mod translate;
 mod wish;
 
+pub use host::Host;
 pub use server::{Clock, Gauge, Options, Others, RealClock, Server};
