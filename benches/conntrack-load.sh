@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # How long a million entries take over the control socket, and how much memory, beside conntrack(8) and the kernel.
 #
-#   benches/conntrack-load.sh [ENTRIES [UCT]]        ENTRIES: 1000000 unless said; UCT: target/release/uct
+#   benches/conntrack-load.sh [ENTRIES [UCT [alone]]]     ENTRIES: 1000000 unless said; UCT: target/release/uct
 #
 # Both load the same file (-R), list it (-L), list it as -o save, count it (-C) and delete a tenth (-D by destination). Memory is the
 # largest resident set: of the client for each command, of the router once. The kernel's table takes no more than nf_conntrack_max
 # entries, so that is raised for as long as this runs, and the entries stand in a network namespace of their own. Needs root, GNU
-# time and conntrack; without root only uct is measured.
+# time and conntrack; without root, or with `alone`, only uct is measured.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 entries=${1:-1000000}
@@ -67,7 +67,7 @@ steps "$uct" conntrack --socket "$directory/socket" >"$directory/uct"
 peak=$(awk '/VmHWM/ { print $2 }' "/proc/$router/status")
 held=$(awk '/VmRSS/ { print $2 }' "/proc/$router/status")
 
-if [[ $(id -u) == 0 ]] && command -v conntrack >/dev/null; then
+if [[ ${3:-} != alone && $(id -u) == 0 ]] && command -v conntrack >/dev/null; then
     modprobe nf_conntrack 2>/dev/null || true
     before=$(cat "$max_file")
     ip netns add "$namespace"
