@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::moment::Moment;
+use crate::operation::Operation;
+use crate::operation::files::Files;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
@@ -38,6 +40,12 @@ pub enum Command {
     History(History),
     /// Keep a table behind a socket; with no interfaces it is idle
     Run(Run),
+    /// Say what is wrong with a router's files, or what they come to
+    Check(Check),
+    /// Let a running router read its files again; connections are kept
+    Reload(Reload),
+    /// Show every counter of a running router, with what it means
+    Stats(Stats),
     /// Look into a router's table and change it, in the words of conntrack(8): see `uct conntrack --help`
     #[command(disable_help_flag = true)]
     Conntrack {
@@ -47,6 +55,8 @@ pub enum Command {
     },
     /// Read and set the settings of a running router, under the kernel's names
     Sysctl(Sysctl),
+    /// Measure how fast this machine tracks and translates
+    Bench(Bench),
     /// Print completions for a shell: `uct completions bash > /etc/bash_completion.d/uct`
     Completions {
         /// The shell
@@ -429,9 +439,13 @@ pub struct Run {
     #[arg(long, requires = "socket_group")]
     pub socket_ro: bool,
 
-    /// A setting by the kernel's name, as nf_conntrack_acct=1; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub sysctl: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub files: Files,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub operation: Operation,
 
     /// Seed of the hash and of what Linux draws at random [default: random]
     #[arg(long, value_name = "N")]
@@ -448,6 +462,109 @@ pub struct Sysctl {
     /// What to read (KEY) and what to set (KEY=VALUE); everything is read if nothing is named
     #[arg(value_name = "KEY[=VALUE]")]
     pub settings: Vec<String>,
+}
+
+/// Say what is wrong with a router's files, or what they come to.
+///
+/// Opens nothing but the files. What it takes is taken by `uct run` and by a reload. Exit code 1 if anything is wrong.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:\n  \
+uct check --topology router.toml --rules nat.nft && uct reload")]
+pub struct Check {
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub files: Files,
+}
+
+/// Let a running router read its files again.
+///
+/// Rules, surroundings and settings, all at once; connections are kept. If anything is wrong it is told here, and the router
+/// goes on as it was. The same as SIGHUP, which tells it in the log.
+#[derive(Debug, Args)]
+pub struct Reload {
+    /// The socket [default: $UCT_SOCKET, or /run/uct.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+/// Show every counter of a running router, with what it means.
+///
+/// The names are those under which --metrics serves them to Prometheus.
+#[derive(Debug, Args)]
+pub struct Stats {
+    /// The socket [default: $UCT_SOCKET, or /run/uct.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Also those that are zero
+    #[arg(long)]
+    pub all: bool,
+
+    /// One JSON object a counter
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Measure how fast this machine tracks and translates.
+///
+/// Builds a table of connections and sends packets of random ones through the whole path: parse, track, NAT, checksums, TTL, route.
+/// Prints what a packet and a new connection cost, the memory of a connection, and beside them what one random access to memory
+/// costs in the same run; every time also as a ratio to that, so that figures of two machines can be compared.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:\n  \
+uct bench                                             a million TCP connections with SNAT\n  \
+uct bench --connections 65536 --threads 2\n  \
+uct bench --proto udp --nat none --json")]
+pub struct Bench {
+    /// Connections in the table
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+
+    /// Threads that send packets, after one has
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+
+    /// What the connections speak
+    #[arg(long, value_enum, default_value_t = ProtoArg::Tcp)]
+    pub proto: ProtoArg,
+
+    /// How they are translated
+    #[arg(long, value_enum, default_value_t = NatArg::Snat)]
+    pub nat: NatArg,
+
+    /// Packets that are handed over together
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub batch: u16,
+
+    /// How long each measurement takes
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    pub seconds: f64,
+
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A protocol to measure with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProtoArg {
+    /// TCP, with windows that move
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+/// A translation to measure with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NatArg {
+    /// None: packets are tracked only
+    None,
+    /// The source, as of clients behind a router
+    Snat,
+    /// The destination, as of a port forwarded to a server
+    Dnat,
 }
 
 /// Where a capture was taken.

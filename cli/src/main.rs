@@ -18,7 +18,11 @@ fn main() -> ExitCode {
         Command::Who(args) => uct::who::run(args),
         Command::History(args) => uct::history::run(args),
         Command::Run(args) => uct::run::run(args),
+        Command::Check(args) => uct::check::run(&args.files),
+        Command::Reload(args) => uct::reload::run(args),
+        Command::Stats(args) => uct::reload::stats(args),
         Command::Sysctl(args) => uct::sysctl::run(args),
+        Command::Bench(args) => uct::bench::run(args),
         Command::Conntrack { words } => return uct::conntrack::run(words),
         Command::Completions { shell } => {
             let mut text = Vec::new();

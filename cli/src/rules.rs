@@ -21,13 +21,24 @@ use crate::Failure;
 
 /// Reads the ruleset of `--rules` and `--rule`.
 pub fn load(file: Option<&Path>, rules: &[String]) -> Result<Ruleset, Failure> {
+    load_in(file, rules, colour())
+}
+
+/// Whether what is wrong is told in colours: on terminals, unless NO_COLOR is set.
+pub fn colour() -> Colour {
+    let is_plain = !io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    if is_plain { Colour::Never } else { Colour::Always }
+}
+
+/// The same; what is wrong is told with or without colours.
+pub fn load_in(file: Option<&Path>, rules: &[String], colour: Colour) -> Result<Ruleset, Failure> {
     let (name, mut text) = match file {
         Some(path) => (shown(path), read(path)?),
         None => ("--rule".to_owned(), String::new()),
     };
     if file.is_some() || rules.is_empty() {
         // By itself first: a brace that is missing at its end must not be looked for in what follows.
-        let whole = Ruleset::read(&name, &text, &Disk).map_err(|refusal| in_file(&refusal))?;
+        let whole = Ruleset::read(&name, &text, &Disk).map_err(|refusal| in_file(&refusal, colour))?;
         if rules.is_empty() {
             return Ok(whole);
         }
@@ -45,15 +56,14 @@ pub fn load(file: Option<&Path>, rules: &[String]) -> Result<Ruleset, Failure> {
         let at = refusal.error.span.start as usize;
         match places.iter().rev().find(|(start, _)| *start <= at) {
             Some((start, rule)) if *refusal.error.location.file == *name => in_rule(&refusal, *start, rule),
-            _ => in_file(&refusal),
+            _ => in_file(&refusal, colour),
         }
     })
 }
 
 /// What is wrong with a file: the place in one line, then the line with a caret.
-fn in_file(refusal: &Refusal) -> Failure {
-    let is_plain = !io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    let rendered = refusal.render(if is_plain { Colour::Never } else { Colour::Always });
+fn in_file(refusal: &Refusal, colour: Colour) -> Failure {
+    let rendered = refusal.render(colour);
     // The picture's first line says again what our own line says.
     let picture: Vec<&str> = rendered.trim_end().lines().skip(1).collect();
     Failure::input(format!("{refusal}\n{}", picture.join("\n")))

@@ -177,6 +177,11 @@ impl Conn {
         }
     }
 
+    /// The name of its protocol's state, for protocols that have one.
+    pub fn state_name(&self) -> Option<&'static str> {
+        ProtoInfo::of(&self.lock().state).state_name()
+    }
+
     /// Sets the connection mark for a client, whose message tells of it anyway.
     pub(crate) fn put_mark(&self, mark: u32) {
         self.mark.store(mark, Ordering::Relaxed);
@@ -211,6 +216,11 @@ impl Conn {
         let c = self.counters.as_deref()?;
         let at = dir as usize * 2;
         Some(Counters { packets: c[at].load(Ordering::Relaxed), bytes: c[at + 1].load(Ordering::Relaxed) })
+    }
+
+    /// Packets and bytes, original and reply, if they are counted.
+    pub(crate) fn both_counters(&self) -> Option<[Counters; 2]> {
+        Some([self.counters(Direction::Original)?, self.counters(Direction::Reply)?])
     }
 
     /// Counts one packet of `bytes` bytes.

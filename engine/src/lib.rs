@@ -9,7 +9,7 @@
 //!   tuple ── status ── settings ── reason          the words
 //!   packet ── checksum                             bytes
 //!   tcp ── sctp ── udp ── icmp ── state                    the trackers: check, open, update
-//!   conn ── entry ── table ── expiry ── event      what is kept
+//!   conn ── entry ── saved ── table ── expiry ── event      what is kept
 //!   engine ── track ── client                      the whole: what packets do, what programs may do
 //! ```
 
@@ -25,6 +25,7 @@ mod icmp;
 mod observe;
 mod packet;
 mod reason;
+mod saved;
 pub mod sctp;
 mod settings;
 mod state;
@@ -44,6 +45,7 @@ pub use event::{Client, Event, EventKind, EventMask};
 pub use observe::{Observer, Silent};
 pub use packet::{Fragment, More, Packet, Quote};
 pub use reason::{BadTransition, Bound, Gone, Invalid, Malformed};
+pub use saved::{Saved, SavedState};
 pub use settings::{PolicyError, SettingError, Settings, Sysctl, TimeoutPolicy, Timeouts};
 pub use stats::{Counter, Stats};
 pub use status::{Hook, Info, Manip, Status};

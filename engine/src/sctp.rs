@@ -38,6 +38,7 @@ mod transition;
 
 pub(crate) use chunks::Body;
 pub(crate) use track::Sctp;
+pub use track::{SavedSctp, Seen};
 pub use transition::{Next, transition};
 
 /// Bytes of the common header: ports, tag, checksum.

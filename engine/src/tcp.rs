@@ -28,6 +28,7 @@ pub mod window;
 
 pub use exception::{Ceiling, Exception};
 pub(crate) use segment::Segment;
+pub use track::{Before, Expected, SavedTcp};
 pub(crate) use track::{Standing, Tcp};
 pub use transition::{Next, transition};
 pub use window::{Peer, PeerFlags, PeerInfo, Seq, Test, Tests, Window};

@@ -16,6 +16,7 @@
 pub mod expected;
 pub mod filter;
 pub mod flat;
+pub mod host;
 mod hub;
 mod line;
 pub mod message;
@@ -25,4 +26,5 @@ mod session;
 mod translate;
 mod wish;
 
+pub use host::Host;
 pub use server::{Clock, Options, Others, RealClock, Server};

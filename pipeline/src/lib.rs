@@ -1,9 +1,10 @@
 //! A packet's way through the router, and what stands at its two ends: captures, link headers, topology, routes,
-//! fragments, the ICMP errors a router sends, and the control socket.
+//! fragments, the ICMP errors a router sends, the control socket, and the file that keeps a table over a restart.
 
 pub mod capture;
 pub mod control;
 pub mod defrag;
+pub mod figures;
 pub mod icmp_error;
 pub mod link;
 pub mod options;
@@ -11,6 +12,7 @@ pub mod refrag;
 pub mod replay;
 pub mod route;
 pub mod router;
+pub mod state;
 pub mod topology;
 pub mod vantage;
 

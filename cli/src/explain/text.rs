@@ -149,7 +149,7 @@ fn step(step: &Step, at: usize, way: &Way, out: &mut String) {
         // What decides is told with the decision.
         Step::Rule { rule: r } if decides(r, &way.steps[at + 1..]) => {}
         Step::Rule { rule: r } => row("rule", &rule(r), out),
-        Step::Log { prefix, rule: r } => row("log", &format!("{prefix:?} {}", words::place(r)), out),
+        Step::Log { line, rule: r, .. } => row("log", &format!("{line}  {}", words::place(r)), out),
         Step::Chain { hook, chain, decision, rule: r } => {
             let by = r.as_ref().map_or_else(|| "by its policy".to_owned(), rule);
             let decision = if decision == "accept" { decision.clone() } else { decision.red().to_string() };

@@ -39,10 +39,26 @@ pub(crate) struct Sctp {
     strange_heartbeat: Option<Direction>,
 }
 
+/// Whether a direction sent an INIT since the association was last up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
+pub enum Seen {
+    /// It did not.
     No,
+    /// It did.
     Yes,
+}
+
+/// All that the tracker knows of an association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedSctp {
+    /// Its state.
+    pub state: SctpState,
+    /// The tag that each direction carries; 0 if it is not known.
+    pub vtags: [u32; 2],
+    /// Whether each direction sent an INIT.
+    pub inits: [Seen; 2],
+    /// The direction of a HEARTBEAT with a strange tag that waits for its answer.
+    pub strange_heartbeat: Option<Direction>,
 }
 
 /// Whether the table is to be asked about a chunk.
@@ -65,6 +81,16 @@ impl Sctp {
     /// What a client entered, of which no packet was seen.
     pub(crate) fn inserted(state: SctpState, vtags: [u32; 2]) -> Sctp {
         Sctp { state, vtags, inits: [Seen::No; 2], strange_heartbeat: None }
+    }
+
+    pub(crate) fn save(&self) -> SavedSctp {
+        let Sctp { state, vtags, inits, strange_heartbeat } = *self;
+        SavedSctp { state, vtags, inits, strange_heartbeat }
+    }
+
+    pub(crate) fn restore(saved: &SavedSctp) -> Sctp {
+        let SavedSctp { state, vtags, inits, strange_heartbeat } = *saved;
+        Sctp { state, vtags, inits, strange_heartbeat }
     }
 
     /// A client says which state it is, and which tags it has.

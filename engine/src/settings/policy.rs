@@ -85,6 +85,21 @@ impl TimeoutPolicy {
         Ok(policy)
     }
 
+    /// A policy that was taken apart by [`TimeoutPolicy::values`].
+    pub fn from_values(name: String, seconds: Vec<(Sysctl, u32)>, syn_sent2: Option<u32>) -> Self {
+        TimeoutPolicy { name, seconds, syn_sent2 }
+    }
+
+    /// Its values in seconds, by the setting that each stands in for; the first is that of the opening state.
+    pub fn values(&self) -> impl Iterator<Item = (Sysctl, u32)> {
+        self.seconds.iter().copied()
+    }
+
+    /// Its value for TCP's SYN_SENT2, in seconds.
+    pub fn syn_sent2(&self) -> Option<u32> {
+        self.syn_sent2
+    }
+
     /// The policy's value for a timeout, if it has one.
     pub fn get(&self, key: Sysctl) -> Option<Duration> {
         self.seconds.iter().find(|(k, _)| *k == key).map(|(_, s)| seconds(*s))

@@ -19,33 +19,56 @@ const LONG_TIMEOUT: Duration = Duration::from_secs(120);
 pub(crate) struct Tcp {
     state: TcpState,
     peers: [Peer; 2],
-    last: Last,
+    last: Before,
     /// Identical acknowledgements in a row.
     retrans: u8,
 }
 
 /// The segment before, as far as a later one is judged by it.
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    class: Class,
-    dir: Direction,
-    seq: Seq,
-    ack: Seq,
-    end: Seq,
-    window: u16,
-    /// What an ignored SYN offered.
-    scale: u8,
-    flags: PeerFlags,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// What it was.
+    pub class: Class,
+    /// Its direction.
+    pub dir: Direction,
+    /// Its sequence number.
+    pub seq: Seq,
+    /// Its acknowledgement.
+    pub ack: Seq,
+    /// Its sequence number and length.
+    pub end: Seq,
+    /// Its window, as it stood in the header.
+    pub window: u16,
+    /// The scale that an ignored SYN offered.
+    pub scale: u8,
+    /// What else an ignored SYN offered.
+    pub flags: PeerFlags,
     /// An ignored SYN met LAST_ACK: the next ACK may be a challenge (RFC 5961 §4), not the FIN's acknowledgement.
-    challenge: Expected,
+    pub challenge: Expected,
     /// Both ends sent a SYN.
-    simultaneous_open: Expected,
+    pub simultaneous_open: Expected,
 }
 
+/// Whether something has been seen that makes sense of what may follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
+pub enum Expected {
+    /// It has not.
     No,
+    /// It has.
     Yes,
+}
+
+/// All that the tracker knows of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedTcp {
+    /// Its state.
+    pub state: TcpState,
+    /// Both ends: that of the original direction, that of the reply direction.
+    pub peers: [Peer; 2],
+    /// The segment before.
+    pub before: Before,
+    /// Identical acknowledgements in a row.
+    pub retrans: u8,
 }
 
 /// How the connection stands, as far as TCP asks.
@@ -70,7 +93,7 @@ enum Step {
 impl Tcp {
     /// The state that a first segment opens.
     pub(crate) fn open(segment: &Segment, settings: &Settings) -> Result<Tcp, Invalid> {
-        let mut tcp = Tcp { state: TcpState::None, peers: [Peer::default(); 2], last: Last::nothing(), retrans: 0 };
+        let mut tcp = Tcp { state: TcpState::None, peers: [Peer::default(); 2], last: Before::nothing(), retrans: 0 };
         let [opener, other] = &mut tcp.peers;
         match transition(Direction::Original, segment.class, TcpState::None).0 {
             Next::To(TcpState::SynSent) => opener.synchronise(segment),
@@ -92,7 +115,7 @@ impl Tcp {
     pub(crate) fn inserted(state: TcpState, peers: [PeerInfo; 2]) -> Tcp {
         let peers = peers.map(|p| Peer { scale: p.scale, flags: p.flags, ..Peer::default() });
         // As in Linux, whose memory is zeroed here and where zero is a SYN.
-        let last = Last { class: Class::Syn, ..Last::nothing() };
+        let last = Before { class: Class::Syn, ..Before::nothing() };
         let mut tcp = Tcp { state, peers, last, retrans: 0 };
         tcp.inform(state, PeerFlags::empty());
         tcp
@@ -105,6 +128,14 @@ impl Tcp {
         for peer in &mut self.peers {
             peer.flags |= flags;
         }
+    }
+
+    pub(crate) fn save(&self) -> SavedTcp {
+        SavedTcp { state: self.state, peers: self.peers, before: self.last, retrans: self.retrans }
+    }
+
+    pub(crate) fn restore(saved: &SavedTcp) -> Tcp {
+        Tcp { state: saved.state, peers: saved.peers, last: saved.before, retrans: saved.retrans }
     }
 
     pub(crate) fn state(&self) -> TcpState {
@@ -442,9 +473,9 @@ impl Tcp {
     }
 }
 
-impl Last {
-    const fn nothing() -> Last {
-        Last {
+impl Before {
+    const fn nothing() -> Before {
+        Before {
             class: Class::None,
             dir: Direction::Original,
             seq: Seq(0),

@@ -1,7 +1,7 @@
 //! What a rule may look at and change: the packet and what is known about it.
 
 use super::types::pack_name;
-use super::{Hook, RuleId};
+use super::{Hook, Logged, RuleId};
 use std::fmt;
 use std::net::IpAddr;
 use uct_engine::{Conn, Direction, Engine, Info, Packet, Template, Time};
@@ -165,8 +165,8 @@ pub trait Observer {
     }
 
     /// A `log` statement was passed.
-    fn log(&mut self, rule: RuleId, prefix: &str) {
-        let _ = (rule, prefix);
+    fn log(&mut self, logged: &Logged<'_, '_>) {
+        let _ = logged;
     }
 }
 

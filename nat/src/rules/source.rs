@@ -80,6 +80,11 @@ impl Sources {
         self.files.get(file.0 as usize).map_or_else(|| "".into(), |s| s.text.clone())
     }
 
+    /// The names of all files, in the order they were loaded.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|s| &*s.name)
+    }
+
     /// The name a file was loaded under.
     pub fn name(&self, file: FileId) -> &str {
         self.files.get(file.0 as usize).map_or("", |s| &s.name)

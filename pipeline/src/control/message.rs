@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::expected::FlatExpectation;
 use super::filter::{Filter, NatTo};
 use super::flat::Flat;
+use super::host::FlatFigure;
 
 /// The version of the protocol that is spoken here.
 pub const VERSION: u32 = 1;
@@ -66,6 +67,10 @@ message! {
         count: Which,
         /// Counters.
         stats: Which,
+        /// Every counter, with what it means.
+        figures: Empty,
+        /// Read rules, settings and surroundings again.
+        reload: Empty,
         /// Tell me what happens from now on.
         events: Events,
         /// Read and set settings.
@@ -299,6 +304,10 @@ message! {
         stats: Vec<BTreeMap<Text, u64>>,
         /// Settings.
         sysctl: BTreeMap<String, u64>,
+        /// Every counter, a piece of them.
+        figures: Vec<FlatFigure>,
+        /// What came of reading the files again.
+        reloaded: Text,
         /// It is done.
         done: Done,
         /// It was not done.

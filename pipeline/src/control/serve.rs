@@ -15,6 +15,7 @@ use uct_engine::{
 use super::expected::FlatExpectation;
 use super::filter::{Filter, bits_of};
 use super::flat::{self, Flat};
+use super::host::Host;
 use super::hub::Interest;
 use super::message::{
     Create, Delete, Events, Fault, Flush, Get, Hello, LONGEST_BATCH, List, Reply, Request, Sysctls, Told, Update,
@@ -164,6 +165,7 @@ impl<'a> Work<'a> {
             || request.flush.is_some()
             || request.create_expectation.is_some()
             || request.delete_expectation.is_some()
+            || request.reload.is_some()
             || request.list.as_ref().is_some_and(|l| l.zero == Some(true))
             || request.sysctl.as_ref().is_some_and(|s| s.set.is_some());
         if changes && self.peer.access != Access::Full {
@@ -182,6 +184,8 @@ impl<'a> Work<'a> {
             Request { delete_expectation: Some(which), .. } => Ok(self.delete_expectation(&which)),
             Request { count: Some(which), .. } => Ok(self.count(&which)),
             Request { stats: Some(which), .. } => self.stats(&which),
+            Request { figures: Some(_), .. } => self.figures(),
+            Request { reload: Some(_), .. } => self.reload(),
             Request { sysctl: Some(sysctls), .. } => self.sysctl(&sysctls),
             _ => Ok(Err(fault("malformed", "a request names one operation"))),
         }
@@ -189,6 +193,10 @@ impl<'a> Work<'a> {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.shared.engine
+    }
+
+    pub(super) fn host(&self) -> Option<&dyn Host> {
+        self.shared.host.as_deref()
     }
 
     pub(super) fn now(&self) -> Time {

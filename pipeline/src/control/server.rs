@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::net::sockopt::socket_peercred;
 use uct_engine::{Engine, Time};
 
+use super::host::Host;
 use super::hub::Hub;
 use super::session::{self, Access, Peer};
 
@@ -76,6 +77,7 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hub: Hub,
+    pub(super) host: Option<Arc<dyn Host>>,
     clients: AtomicUsize,
 }
 
@@ -85,6 +87,14 @@ pub struct Server {
     shared: Arc<Shared>,
     options: Options,
     owner: u32,
+    made: Made,
+}
+
+/// Who has made the socket's file, and so removes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    Here,
+    Elsewhere,
 }
 
 impl Server {
@@ -99,9 +109,30 @@ impl Server {
         }
         let mode = if group.is_some() { 0o660 } else { 0o600 };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        Ok(Server::new(listener, options, engine, clock, Made::Here))
+    }
+
+    /// Takes a socket that listens already (systemd's, at the path of `options`), with the mode and the group that it has;
+    /// whom the system lets in may change everything, or only look if `options` says so.
+    pub fn adopt(listener: UnixListener, options: Options, engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Server {
+        let group = options.group.clone().or_else(|| Some("the socket's".to_owned()));
+        Server::new(listener, Options { group, ..options }, engine, clock, Made::Elsewhere)
+    }
+
+    fn new(listener: UnixListener, options: Options, engine: Arc<Engine>, clock: Arc<dyn Clock>, made: Made) -> Server {
         let hub = Hub::new(Arc::clone(&engine));
-        let shared = Arc::new(Shared { engine, clock, hub, clients: AtomicUsize::new(0) });
-        Ok(Server { listener, shared, options, owner: rustix::process::geteuid().as_raw() })
+        let shared = Arc::new(Shared { engine, clock, hub, host: None, clients: AtomicUsize::new(0) });
+        Server { listener, shared, options, owner: rustix::process::geteuid().as_raw(), made }
+    }
+
+    /// The program around the table, for what clients ask of it.
+    #[must_use]
+    pub fn with_host(mut self, host: Arc<dyn Host>) -> Server {
+        // Nobody else has it before it runs.
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.host = Some(host);
+        }
+        self
     }
 
     /// Serves for ever.
@@ -176,7 +207,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.options.path);
+        if self.made == Made::Here {
+            let _ = std::fs::remove_file(&self.options.path);
+        }
     }
 }
 

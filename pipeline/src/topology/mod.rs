@@ -40,7 +40,7 @@ mod read;
 mod tests;
 
 pub use infer::{Entry, Inference, Inferred, is_inside};
-pub use read::{TopologyError, prefix};
+pub use read::{Place, TopologyError, prefix};
 
 use crate::link::Mac;
 use ipnet::IpNet;

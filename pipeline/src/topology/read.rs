@@ -27,6 +27,38 @@ pub struct TopologyError {
     pub line: Option<usize>,
     /// Why, in one line.
     pub why: String,
+    /// The place in its line.
+    pub place: Option<Place>,
+}
+
+/// A place in a line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The line's text.
+    pub text: String,
+    /// How many characters stand before the place.
+    pub column: usize,
+    /// How many characters it has; at least one.
+    pub width: usize,
+}
+
+/// The line, and a caret under what is wrong.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Tabs stay tabs, so that the caret stands where it belongs whatever their width.
+        let blank: String = self.text.chars().take(self.column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        write!(f, "  {}\n  {blank}{}", self.text, "^".repeat(self.width))
+    }
+}
+
+impl Place {
+    fn of(text: &str, at: &Range<usize>) -> Option<Place> {
+        let start = text.get(..at.start)?.rfind('\n').map_or(0, |end| end + 1);
+        let line = text.get(start..)?.lines().next()?;
+        let end = at.end.clamp(at.start, start + line.len());
+        let count = |from: usize, to: usize| text.get(from..to).map_or(0, |part| part.chars().count());
+        Some(Place { text: line.to_owned(), column: count(start, at.start), width: count(at.start, end).max(1) })
+    }
 }
 
 impl fmt::Display for TopologyError {
@@ -97,7 +129,7 @@ impl Topology {
         };
         match text {
             Ok(text) => Topology::parse(&file, &text),
-            Err(e) => Err(TopologyError { file, line: None, why: crate::plain(&e) }),
+            Err(e) => Err(TopologyError { file, line: None, why: crate::plain(&e), place: None }),
         }
     }
 
@@ -105,7 +137,12 @@ impl Topology {
     pub fn parse(file: &str, text: &str) -> Result<Self, TopologyError> {
         let refused = |Refusal { at, why }: Refusal| {
             let before = text.get(..at.start).unwrap_or(text);
-            TopologyError { file: file.into(), line: Some(before.matches('\n').count() + 1), why }
+            TopologyError {
+                file: file.into(),
+                line: Some(before.matches('\n').count() + 1),
+                why,
+                place: Place::of(text, &at),
+            }
         };
         let raw: RawTopology = toml::from_str(text).map_err(|e| {
             // The crate's sentence may go over several lines ("expected …").
