@@ -61,7 +61,6 @@ table inet nat {
 
 /// Namespaces, links, and the router between them. All of it is gone when this is dropped.
 pub(crate) struct Lab {
-    pub(crate) side: Side,
     name: String,
     pub(crate) folder: PathBuf,
     children: Vec<Child>,
@@ -95,7 +94,7 @@ impl Lab {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("router.toml"), TOPOLOGY).unwrap();
         std::fs::write(folder.join("nat.nft"), RULES).unwrap();
-        let mut lab = Lab { side, name, folder, children: Vec::new(), router: None };
+        let mut lab = Lab { name, folder, children: Vec::new(), router: None };
         lab.build();
         match side {
             Side::Kernel => lab.kernel_router(),
