@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use uct_engine::{Engine, Time};
-use uct_pipeline::capture::{CaptureError, Frame, Interface, Reader, Source};
+use uct_pipeline::capture::{Ahead, CaptureError, Frame, Interface, Reader, Source};
 use uct_pipeline::replay::{ReadAhead, Replay, ReplayError};
 use uct_pipeline::router::Router;
 use uct_pipeline::topology::{Entry, Topology};
@@ -20,9 +20,9 @@ use crate::ports::AsCaptured;
 use crate::stdio::say;
 use crate::{Failure, files, rules, sysctl};
 
-/// A capture, up to a moment if one is named.
+/// A capture under way, up to a moment if one is named.
 pub struct Capture {
-    from: From,
+    from: Ahead<From>,
     until: Option<Moment>,
     /// When the first frame came.
     first: Option<Time>,
@@ -44,11 +44,7 @@ impl Capture {
 
 impl Source for Capture {
     fn next(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
-        let next = match &mut self.from {
-            From::Start(s) => s.next(),
-            From::ReadAhead(s) => s.next(),
-        };
-        let Some(frame) = next? else { return Ok(None) };
+        let Some(frame) = self.from.next()? else { return Ok(None) };
         let first = *self.first.get_or_insert(frame.at);
         let is_beyond = self.until.is_some_and(|until| match until {
             Moment::Packet(last) => frame.number > last,
@@ -58,9 +54,33 @@ impl Source for Capture {
     }
 
     fn interfaces(&self) -> &[Interface] {
-        match &self.from {
+        self.from.interfaces()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.from.is_ready()
+    }
+}
+
+impl Source for From {
+    fn next(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        match self {
+            From::Start(s) => s.next(),
+            From::ReadAhead(s) => s.next(),
+        }
+    }
+
+    fn interfaces(&self) -> &[Interface] {
+        match self {
             From::Start(s) => s.interfaces(),
             From::ReadAhead(s) => s.interfaces(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        match self {
+            From::Start(s) => s.is_ready(),
+            From::ReadAhead(s) => s.is_ready(),
         }
     }
 }
@@ -70,7 +90,8 @@ pub struct Opened<'a> {
     args: &'a args::Setup,
     capture: &'a Path,
     engine: Arc<Engine>,
-    source: Capture,
+    source: From,
+    until: Option<Moment>,
     entry: Entry,
     /// Given or inferred.
     pub topology: Topology,
@@ -127,7 +148,7 @@ impl Session {
         let engine = Arc::new(Engine::new(args.seed));
         sysctl::set(engine.settings(), &args.sysctl)?;
         let reader = Reader::open(&input.capture).map_err(Failure::input)?;
-        let (from, topology, entry) = match &args.topology {
+        let (source, topology, entry) = match &args.topology {
             Some(path) => {
                 let topology = Topology::open(path).map_err(Failure::input)?;
                 (From::Start(reader), topology, Entry::Named)
@@ -140,15 +161,14 @@ impl Session {
                 (From::ReadAhead(source), inferred.topology, inferred.entry)
             }
         };
-        let source = Capture { from, until: input.at, first: None };
-        Ok(Opened { args, capture: &input.capture, engine, source, entry, topology })
+        Ok(Opened { args, capture: &input.capture, engine, source, until: input.at, entry, topology })
     }
 }
 
 impl Opened<'_> {
     /// Reads the rules and builds the router.
     pub fn start(self) -> Result<Session, Failure> {
-        let Opened { args, capture, engine, source, entry, topology } = self;
+        let Opened { args, capture, engine, source, until, entry, topology } = self;
         let rules = rules::load(args.rules.as_deref(), &args.rule)?;
         if let Some(strangers) = rules::strangers(&rules, &topology) {
             say(format_args!("uct: {strangers}"));
@@ -175,6 +195,7 @@ impl Opened<'_> {
             replay.change_rules(change.when.into(), rules);
         }
         let names = Names { capture: capture.to_owned(), topology: args.topology.clone() };
+        let source = Capture { from: Ahead::new(source), until, first: None };
         Ok(Session { names, replay, source })
     }
 }

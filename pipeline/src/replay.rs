@@ -493,4 +493,8 @@ impl<S: Source> Source for ReadAhead<S> {
     fn interfaces(&self) -> &[Interface] {
         self.source.interfaces()
     }
+
+    fn is_ready(&self) -> bool {
+        !self.kept.is_empty() || self.fault.is_some() || self.source.is_ready()
+    }
 }

@@ -14,6 +14,9 @@
 //!                   Source::next ──► Frame {at, iface, bytes} ──► the router ──► Outgoing {at, iface, bytes}
 //! ```
 //!
+//! A replay that has more than one processor reads ahead ([`Ahead`]), and a writer writes behind its caller: both on threads
+//! of their own, in the same order.
+//!
 //! # Invariants
 //! - Memory is constant: one buffer of 256 KiB that grows to the longest packet, never beyond
 //!   [`MAX_BLOCK`]. A length field that asks for more is an error, not an allocation. The list of interfaces is bounded by
@@ -38,6 +41,8 @@
 //! draft-ietf-opsawg-pcap (classic pcap), draft-ietf-opsawg-pcapng (sections 4.1–4.5, options of 3.5 and 4.3), the
 //! `LINKTYPE_` registry of tcpdump.org.
 
+mod ahead;
+mod behind;
 mod fault;
 mod input;
 mod pcap;
@@ -47,6 +52,7 @@ mod reader;
 mod tests;
 mod write;
 
+pub use ahead::Ahead;
 pub use fault::{CaptureError, Fault};
 pub use reader::Reader;
 pub use write::Writer;
@@ -127,6 +133,11 @@ pub trait Source {
 
     /// The interfaces seen so far; grows while reading, never changes what it holds.
     fn interfaces(&self) -> &[Interface];
+
+    /// Whether the next frame is at hand, so that [`Source::next`] need not wait for it. `false` is never wrong.
+    fn is_ready(&self) -> bool {
+        false
+    }
 }
 
 /// What a capture says became of a packet (pcapng `epb_verdict`).

@@ -100,6 +100,12 @@ impl Pcap {
         }
     }
 
+    /// Whether a whole packet is at hand.
+    pub(super) fn is_ready(&self, input: &Input) -> bool {
+        let head = input.peek();
+        head.len() >= RECORD_HEADER && head.len() - RECORD_HEADER >= self.captured(head) as usize
+    }
+
     /// The captured length of the record whose header is at the start of `head`.
     fn captured(&self, head: &[u8]) -> u32 {
         let field = match head.get(8..12).and_then(|b| <[u8; 4]>::try_from(b).ok()) {

@@ -152,6 +152,18 @@ impl Pcapng {
         Ok(None)
     }
 
+    /// Whether a whole packet is at hand. (What stands between packets is rare, and may be waited for.)
+    pub(super) fn is_ready(&self, input: &Input) -> bool {
+        let head = input.peek();
+        let Some(&[t0, t1, t2, t3, l0, l1, l2, l3]) = head.first_chunk::<8>() else { return false };
+        let (kind, len) = ([t0, t1, t2, t3], [l0, l1, l2, l3]);
+        let (kind, len) = match self.order {
+            Endianness::Big => (u32::from_be_bytes(kind), u32::from_be_bytes(len)),
+            Endianness::Little => (u32::from_le_bytes(kind), u32::from_le_bytes(len)),
+        };
+        matches!(kind, ENHANCED_PACKET | OLD_PACKET | SIMPLE_PACKET) && head.len() >= len as usize
+    }
+
     /// Type and length of the block that begins here; at the start of a section also its byte order.
     fn head(&mut self, input: &mut Input, packet: u64) -> Result<Option<(u32, u32)>, CaptureError> {
         let have = input.fill(SECTION_HEAD, packet)?;

@@ -116,6 +116,14 @@ impl Source for Reader {
     fn interfaces(&self) -> &[Interface] {
         &self.interfaces
     }
+
+    fn is_ready(&self) -> bool {
+        match &self.format {
+            Format::Pcap(format) => format.is_ready(&self.input),
+            Format::Pcapng(format) => format.is_ready(&self.input),
+            Format::Done => true,
+        }
+    }
 }
 
 /// What a file that is no capture seems to be.

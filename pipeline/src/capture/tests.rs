@@ -30,10 +30,13 @@ fn seen(f: Frame<'_>) -> Seen {
 
 /// All frames, the interfaces, and the fault at the end if there was one.
 fn read_from(from: impl Read + Send + 'static) -> (Vec<Seen>, Vec<Interface>, Option<String>) {
-    let mut reader = match Reader::new("x.pcap", from) {
-        Ok(reader) => reader,
-        Err(e) => return (vec![], vec![], Some(e.to_string())),
-    };
+    match Reader::new("x.pcap", from) {
+        Ok(reader) => drain(reader),
+        Err(e) => (vec![], vec![], Some(e.to_string())),
+    }
+}
+
+fn drain(mut reader: impl Source) -> (Vec<Seen>, Vec<Interface>, Option<String>) {
     let mut frames = vec![];
     let fault = loop {
         match reader.next() {
@@ -47,7 +50,11 @@ fn read_from(from: impl Read + Send + 'static) -> (Vec<Seen>, Vec<Interface>, Op
 }
 
 fn read(bytes: &[u8]) -> (Vec<Seen>, Vec<Interface>, Option<String>) {
-    read_from(Cursor::new(bytes.to_vec()))
+    let found = read_from(Cursor::new(bytes.to_vec()));
+    if let Ok(reader) = Reader::new("x.pcap", Cursor::new(bytes.to_vec())) {
+        assert_eq!(drain(Ahead::new(reader)), found, "read ahead");
+    }
+    found
 }
 
 fn fault(bytes: &[u8]) -> String {
@@ -373,6 +380,74 @@ fn write(frames: &[(&str, Outgoing<'_>)]) -> Vec<u8> {
     }
     writer.finish().unwrap();
     shared.0.lock().unwrap().clone()
+}
+
+#[test]
+fn many_batches_read_ahead_keep_their_order() {
+    let packets: Vec<_> = (0..5000_u32).map(|n| (n, 0, 2000, n.to_be_bytes().repeat(n as usize % 400))).collect();
+    let packets: Vec<_> = packets.iter().map(|(s, f, w, data)| (*s, *f, *w, &data[..])).collect();
+    let mut file = pcap(Order::Little, 0xa1b2c3d4, 1, &packets);
+    assert_eq!(read(&file).0.len(), 5000);
+    file.truncate(file.len() - 1);
+    let (frames, _, fault) = read(&file);
+    assert_eq!(frames.len(), 4999);
+    assert!(fault.expect("a fault").contains("(packet 5000): cut off"));
+}
+
+/// Gives one piece when it is told to.
+struct Live(std::sync::mpsc::Receiver<Vec<u8>>);
+
+impl Read for Live {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let Ok(piece) = self.0.recv() else { return Ok(0) };
+        to[..piece.len()].copy_from_slice(&piece);
+        Ok(piece.len())
+    }
+}
+
+#[test]
+fn a_frame_that_is_read_ahead_does_not_wait_for_the_next() {
+    let (give, take) = std::sync::mpsc::channel();
+    let classic = pcap(Order::Little, 0xa1b2c3d4, 1, &[(1, 0, 3, b"one"), (2, 0, 3, b"two")]);
+    let (first, second) = classic.split_at(24 + 16 + 3);
+    give.send(first.to_vec()).unwrap();
+    let mut source = Ahead::new(Reader::new("live", Live(take)).unwrap());
+    assert_eq!(source.next().unwrap().map(|f| f.bytes.to_vec()), Some(b"one".to_vec()));
+    give.send(second.to_vec()).unwrap();
+    assert_eq!(source.next().unwrap().map(|f| f.bytes.to_vec()), Some(b"two".to_vec()));
+    drop(give);
+    assert!(source.next().unwrap().is_none());
+}
+
+/// Takes so many bytes and then no more.
+struct Full(usize);
+
+impl io::Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_once() {
+    for room in [0, 700_000] {
+        let mut writer = Writer::new("out", Full(room)).unwrap();
+        let iface = writer.interface(&Interface { name: None, link: LinkType::Ethernet, mac: None }).unwrap();
+        let frame = [7; 1000];
+        let mut faults = 0;
+        for _ in 0..3000 {
+            faults += usize::from(writer.send(&Outgoing::new(Time::ZERO, iface, &frame)).is_err());
+        }
+        faults += usize::from(writer.finish().is_err());
+        assert!(faults >= 1, "{room}");
+        let mut writer = Writer::new("out", Full(room)).unwrap();
+        assert_eq!(writer.finish().is_err(), room == 0);
+    }
 }
 
 #[test]

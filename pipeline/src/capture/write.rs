@@ -8,6 +8,7 @@
 //!
 //! The same calls give the same bytes: nothing of the host (its name, its system, its clock) is written.
 
+use super::behind::Behind;
 use super::fault::{CaptureError, Fault};
 use super::{Crossing, Interface, InterfaceId, Outgoing, Sink, Verdict};
 use byteorder_slice::LittleEndian;
@@ -41,11 +42,52 @@ const TC_ACT_SHOT: u64 = 2;
 /// A pcapng file, or standard output, as a [`Sink`].
 pub struct Writer {
     file: String,
-    to: Box<dyn Write + Send>,
+    to: To,
     buf: Vec<u8>,
     /// The packet block under construction.
     body: Vec<u8>,
     known: HashMap<(Option<String>, u16), InterfaceId>,
+}
+
+/// Where the bytes go.
+enum To {
+    /// There, at once: as long as they fit in one buffer, and where there can be no thread.
+    Here(Box<dyn Write + Send>),
+    /// There, if a thread can be had.
+    Undecided(Box<dyn Write + Send>),
+    Behind(Behind),
+    /// Between two of the others.
+    Nowhere,
+}
+
+impl To {
+    /// Takes over what is in the buffer, and leaves it empty: also when writing fails, so that a sink whose errors are
+    /// ignored cannot grow.
+    fn put(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        if let To::Undecided(_) = self
+            && let To::Undecided(to) = std::mem::replace(self, To::Nowhere)
+        {
+            *self = Behind::new(to).map_or_else(To::Here, To::Behind);
+        }
+        let result = match self {
+            To::Here(to) | To::Undecided(to) => to.write_all(buffer),
+            To::Behind(behind) => behind.put(buffer),
+            To::Nowhere => Ok(()),
+        };
+        buffer.clear();
+        result
+    }
+
+    /// Writes the last bytes and waits until everything is written.
+    fn finish(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let result = match self {
+            To::Here(to) | To::Undecided(to) => to.write_all(buffer).and_then(|()| to.flush()),
+            To::Behind(behind) => behind.put(buffer).and_then(|()| behind.flush()),
+            To::Nowhere => Ok(()),
+        };
+        buffer.clear();
+        result
+    }
 }
 
 impl Writer {
@@ -65,7 +107,7 @@ impl Writer {
     pub fn new(file: impl Into<String>, to: impl Write + Send + 'static) -> Result<Self, CaptureError> {
         let mut writer = Writer {
             file: file.into(),
-            to: Box::new(to),
+            to: To::Undecided(Box::new(to)),
             buf: Vec::with_capacity(CHUNK * 2),
             body: Vec::new(),
             known: HashMap::default(),
@@ -86,14 +128,7 @@ impl Writer {
 
     fn wrote(&mut self, wrote: io::Result<usize>) -> Result<(), CaptureError> {
         let full = self.buf.len() >= CHUNK;
-        wrote.and_then(|_| if full { self.flush() } else { Ok(()) }).map_err(|e| self.error(e))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        // Emptied even when writing fails, so that a sink whose errors are ignored cannot grow.
-        let result = self.to.write_all(&self.buf);
-        self.buf.clear();
-        result
+        wrote.and_then(|_| if full { self.to.put(&mut self.buf) } else { Ok(()) }).map_err(|e| self.error(e))
     }
 
     fn error(&self, e: io::Error) -> CaptureError {
@@ -173,14 +208,14 @@ impl Sink for Writer {
     }
 
     fn finish(&mut self) -> Result<(), CaptureError> {
-        self.flush().and_then(|()| self.to.flush()).map_err(|e| self.error(e))
+        self.to.finish(&mut self.buf).map_err(|e| self.error(e))
     }
 }
 
 impl Drop for Writer {
     /// A writer that is dropped early still leaves whole blocks behind.
     fn drop(&mut self) {
-        let _ = self.flush().and_then(|()| self.to.flush());
+        let _ = self.to.finish(&mut self.buf);
     }
 }
 
