@@ -23,8 +23,10 @@ use crate::conn::{Conn, Labels, Seed, Unconfirmed};
 use crate::engine::Engine;
 use crate::event::{Client, EventKind, EventMask};
 use crate::sctp::{Sctp, SctpState};
+use crate::settings::Settings;
 use crate::state::{State, UdpStream};
 use crate::tcp::{PeerFlags, PeerInfo, Tcp, TcpState};
+use crate::udp;
 use crate::{Counters, Direction, Family, L4, Protocol, Status, Sysctl, Time, Tuple, Zone};
 
 /// Why a client's wish was not granted; each has the errno that ctnetlink answers.
@@ -140,7 +142,7 @@ impl Engine {
             original: new.original,
             reply: new.reply,
             zone: new.zone,
-            state: open(new.original.protocol, new.known),
+            state: open(new.original.protocol, new.known, self.settings()),
             accounting: self.settings().is_on(Sysctl::Acct),
             timestamps: self.settings().is_on(Sysctl::Timestamp),
             labels: Labels::None,
@@ -244,7 +246,7 @@ fn check(new: &NewConn) -> Result<(), Refusal> {
 }
 
 /// The state of a connection of which no packet was seen.
-fn open(protocol: Protocol, known: Known) -> State {
+fn open(protocol: Protocol, known: Known, settings: &Settings) -> State {
     match protocol {
         Protocol::TCP => {
             let state = match known {
@@ -260,7 +262,8 @@ fn open(protocol: Protocol, known: Known) -> State {
         }),
         // The two seconds are over: the first packet after an answer makes it a stream.
         Protocol::UDP => State::Udp(UdpStream { after: Time::ZERO }),
-        Protocol::UDPLITE | Protocol::GRE => State::Stream,
+        Protocol::UDPLITE => State::Stream,
+        Protocol::GRE => State::Gre(udp::open_gre(settings)),
         Protocol::ICMP | Protocol::ICMPV6 => State::Icmp,
         _ => State::Generic,
     }

@@ -309,6 +309,13 @@ impl Conn {
         }
     }
 
+    /// Takes its own timeouts away; the one that runs goes on.
+    pub fn forget_timeout_policy(&self) {
+        if let Some(extras) = &mut self.lock().extras {
+            extras.timeouts = None;
+        }
+    }
+
     /// Changes what only some connections have.
     pub fn with_extras<T>(&self, change: impl FnOnce(&mut Extras) -> T) -> T {
         let mut inner = self.lock();

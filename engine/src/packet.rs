@@ -262,7 +262,9 @@ fn layout_v6(bytes: &[u8], wire_len: usize) -> Result<Layout, Malformed> {
     if header.next_header().0 == HOP_BY_HOP {
         options::check(held, 40, total)?;
     }
-    let walk = walk_extensions(held, header.next_header().0);
+    let mut walk = walk_extensions(held, header.next_header().0, FRAGMENT_HEADER);
+    // Headers that claim more than there is leave an empty transport header, which is enough for protocols without ports.
+    walk.transport = walk.transport.map(|at| at.min(held.len()));
     Ok(Layout {
         family: Family::Ipv6,
         protocol: Protocol(walk.protocol),
@@ -285,8 +287,13 @@ const AUTHENTICATION: u8 = 51;
 const NO_NEXT_HEADER: u8 = 59;
 const DESTINATION: u8 = 60;
 
-/// Follows IPv6 extension headers to the transport header.
-fn walk_extensions(held: &[u8], first: u8) -> Walk {
+/// The length of a fragment header, in bytes, and how much of it there is up to its offset.
+const FRAGMENT_HEADER: usize = 8;
+const FRAGMENT_OFFSET: usize = 4;
+
+/// Follows IPv6 extension headers to the transport header, which may begin beyond the end. Of a fragment header `enough` bytes
+/// must be there.
+fn walk_extensions(held: &[u8], first: u8, enough: usize) -> Walk {
     let mut walk = Walk { protocol: first, transport: None, fragment: None };
     let mut at = 40;
     loop {
@@ -295,15 +302,15 @@ fn walk_extensions(held: &[u8], first: u8) -> Walk {
             NO_NEXT_HEADER => return walk,
             HOP_BY_HOP | ROUTING | DESTINATION => held.get(at + 1).map(|l| (usize::from(*l) + 1) * 8),
             AUTHENTICATION => held.get(at + 1).map(|l| (usize::from(*l) + 2) * 4),
-            FRAGMENT => Some(8),
+            FRAGMENT => Some(FRAGMENT_HEADER),
             _ => {
-                walk.transport = (at <= held.len()).then_some(at);
+                walk.transport = Some(at);
                 return walk;
             }
         };
         let (Some(len), Some(next)) = (len, held.get(at)) else { return walk };
         if walk.protocol == FRAGMENT {
-            if held.len() < at + 8 {
+            if held.len() < at + enough {
                 return walk;
             }
             let field = u16::from_be_bytes(array(held, at + 2));
@@ -330,12 +337,13 @@ pub struct Quote {
     pub dst: IpAddr,
     /// The protocol of its transport header.
     pub protocol: Protocol,
-    /// Where in the quote its transport header starts; that may be the quote's end, never beyond.
+    /// Where in the quote its transport header starts; that may be the quote's end, and in IPv6 beyond it.
     pub transport: usize,
 }
 
 impl Quote {
-    /// Reads the start of a quoted packet: its lengths and checksum do not matter, it may be cut anywhere.
+    /// Reads the start of a quoted packet: its lengths and checksum do not matter, it may be cut anywhere. A header length
+    /// that is too short for a header is believed: the transport header then is where it says.
     ///
     /// `None` if its addresses or its transport header are not there, and for a later fragment.
     pub fn read(family: Family, quote: &[u8]) -> Option<Quote> {
@@ -344,7 +352,7 @@ impl Quote {
             Family::Ipv4 => {
                 let header_len = usize::from(first & 0x0f) * 4;
                 let later_fragment = u16::from_be_bytes(array(quote, 6)) & 0x1fff != 0;
-                if quote.len() < 20 || header_len < 20 || later_fragment {
+                if quote.len() < 20 || later_fragment {
                     return None;
                 }
                 let src = IpAddr::V4(Ipv4Addr::from(array::<4>(quote, 12)));
@@ -355,13 +363,14 @@ impl Quote {
                 if quote.len() < 40 {
                     return None;
                 }
-                let walk = walk_extensions(quote, quote[6]);
+                let walk = walk_extensions(quote, quote[6], FRAGMENT_OFFSET);
                 let src = IpAddr::V6(Ipv6Addr::from(array::<16>(quote, 8)));
                 let dst = IpAddr::V6(Ipv6Addr::from(array::<16>(quote, 24)));
                 (src, dst, Protocol(walk.protocol), walk.transport?)
             }
         };
-        (transport <= quote.len()).then_some(Quote { src, dst, protocol, transport })
+        let within = family == Family::Ipv6 || transport <= quote.len();
+        within.then_some(Quote { src, dst, protocol, transport })
     }
 }
 

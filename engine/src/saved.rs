@@ -18,9 +18,11 @@ use crate::client::Refusal;
 use crate::conn::{Conn, Labels, Seed, SeqAdjust, Unconfirmed};
 use crate::engine::Engine;
 use crate::sctp::{SavedSctp, Sctp};
+use crate::settings::Settings;
 use crate::settings::TimeoutPolicy;
 use crate::state::{State, UdpStream};
 use crate::tcp::{SavedTcp, Tcp};
+use crate::udp;
 use crate::{Counters, Family, Protocol, Status, Sysctl, Time, Tuple, Zone};
 
 /// A connection as it was at one moment.
@@ -99,7 +101,7 @@ impl Conn {
                 State::Tcp(tcp) => SavedState::Tcp(tcp.save()),
                 State::Sctp(sctp) => SavedState::Sctp(sctp.save()),
                 State::Udp(stream) => SavedState::Udp(stream.after),
-                State::Stream | State::Icmp | State::Generic => SavedState::None,
+                State::Stream | State::Gre(_) | State::Icmp | State::Generic => SavedState::None,
             },
         }
     }
@@ -112,7 +114,7 @@ impl Engine {
         if saved.deadline <= now || saved.status.contains(Status::DYING) {
             return Err(Refusal::Expired);
         }
-        let state = saved.open().ok_or(Refusal::Invalid)?;
+        let state = saved.open(self.settings()).ok_or(Refusal::Invalid)?;
         let max = self.settings().get(Sysctl::Max) as usize;
         if max != 0 && self.count() >= max {
             return Err(Refusal::Full);
@@ -164,7 +166,7 @@ impl Engine {
 
 impl Saved {
     /// The state to go on with, if the parts fit each other.
-    fn open(&self) -> Option<State> {
+    fn open(&self, settings: &Settings) -> Option<State> {
         let (original, reply) = (&self.original, &self.reply);
         let family = original.family();
         let one_family = [original.dst, reply.src, reply.dst].into_iter().all(|a| Family::of(a) == family);
@@ -176,7 +178,8 @@ impl Saved {
             (Protocol::SCTP, SavedState::Sctp(sctp)) => State::Sctp(Sctp::restore(sctp)),
             (Protocol::UDP, SavedState::Udp(after)) => State::Udp(UdpStream { after: *after }),
             (Protocol::TCP | Protocol::SCTP | Protocol::UDP, _) => return None,
-            (Protocol::UDPLITE | Protocol::GRE, SavedState::None) => State::Stream,
+            (Protocol::UDPLITE, SavedState::None) => State::Stream,
+            (Protocol::GRE, SavedState::None) => State::Gre(udp::open_gre(settings)),
             (Protocol::ICMP | Protocol::ICMPV6, SavedState::None) => State::Icmp,
             (_, SavedState::None) => State::Generic,
             _ => return None,

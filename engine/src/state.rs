@@ -20,8 +20,10 @@ pub(crate) enum State {
     Tcp(Tcp),
     /// UDP: when a packet after this time makes the connection a stream.
     Udp(UdpStream),
-    /// UDP-Lite and GRE: a stream from the first packet after the reply.
+    /// UDP-Lite: a stream from the first packet after the reply.
     Stream,
+    /// GRE: the same, with the timeouts that were in force when it began.
+    Gre(GreTimeouts),
     Icmp,
     Sctp(Sctp),
     Generic,
@@ -31,6 +33,13 @@ pub(crate) enum State {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UdpStream {
     pub(crate) after: Time,
+}
+
+/// The two timeouts of a GRE conversation. Changing the settings does not touch those that have begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GreTimeouts {
+    pub(crate) first: Duration,
+    pub(crate) stream: Duration,
 }
 
 /// What a packet means to its connection.

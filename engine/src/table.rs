@@ -80,8 +80,9 @@ impl Table {
     fn find_in(&self, tuple: &Tuple, id: u16, zone: Zone) -> Option<(Arc<Conn>, Direction)> {
         let hash = self.hash(tuple, id);
         let shard = self.shards[Self::shard(hash)].read();
-        let place = shard
-            .find(hash, |p| p.conn.tuple(p.dir) == tuple && p.conn.zone().id(p.dir) == id && zone.id(p.dir) == id)?;
+        let meets = |p: &&Place| p.conn.tuple(p.dir) == tuple && p.conn.zone().id(p.dir) == id && zone.id(p.dir) == id;
+        // Zones of one direction may leave two; as measured, the newer is met.
+        let place = shard.iter_hash(hash).filter(meets).max_by_key(|p| p.conn.id())?;
         // Of two tuples that are the same (a host that talks to itself on one port) only the first stands here; as measured,
         // what carries it is a reply.
         let is_both = place.conn.reply() == tuple && place.conn.zone().id(Direction::Reply) == id;
@@ -120,8 +121,11 @@ impl Table {
         Ok(())
     }
 
+    /// Whether a tuple of `conn` cannot stand beside `place`. Where its zone counts in one direction only, what stands there in
+    /// the other direction is in another zone, and no packet meets both.
     fn same(place: &Place, conn: &Conn, dir: Direction) -> bool {
-        place.conn.tuple(place.dir) == conn.tuple(dir) && place.conn.zone().id(place.dir) == conn.zone().id(dir)
+        let id = place.conn.zone().id(place.dir);
+        place.conn.tuple(place.dir) == conn.tuple(dir) && id == conn.zone().id(dir) && id == conn.zone().id(place.dir)
     }
 
     fn vacant(

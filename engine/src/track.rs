@@ -284,7 +284,8 @@ impl Engine {
             }
             (Protocol::SCTP, Transport::Sctp(body)) => State::Sctp(Sctp::open(body).map_err(refuse)?),
             (Protocol::UDP, _) => State::Udp(udp::open(now)),
-            (Protocol::UDPLITE | Protocol::GRE, _) => State::Stream,
+            (Protocol::UDPLITE, _) => State::Stream,
+            (Protocol::GRE, _) => State::Gre(udp::open_gre(self.settings())),
             (Protocol::ICMP | Protocol::ICMPV6, _) => {
                 icmp::open(tuple.family(), tuple.l4).map_err(refuse)?;
                 State::Icmp
@@ -348,14 +349,8 @@ impl Engine {
             }
             (State::Tcp(_) | State::Sctp(_), _) => Update::Invalid { why: Invalid::ShortPacket, timeout: None },
             (State::Udp(stream), _) => udp::update(stream, status, timeouts, now),
-            (State::Stream, _) if protocol == Protocol::GRE => {
-                let (first, stream) = (Sysctl::GreTimeout, Sysctl::GreTimeoutStream);
-                udp::update_simple(status, timeouts, first, stream)
-            }
-            (State::Stream, _) => {
-                let (first, stream) = (Sysctl::UdpTimeout, Sysctl::UdpTimeoutStream);
-                udp::update_simple(status, timeouts, first, stream)
-            }
+            (State::Gre(own), _) => udp::update_gre(status, *own),
+            (State::Stream, _) => udp::update_lite(status, timeouts),
             (State::Icmp, _) if protocol == Protocol::ICMPV6 => plain(Sysctl::Icmpv6Timeout),
             (State::Icmp, _) => plain(Sysctl::IcmpTimeout),
             (State::Generic, _) => plain(Sysctl::GenericTimeout),

@@ -1,7 +1,8 @@
-//! The UDP and UDP-Lite trackers.
+//! The UDP, UDP-Lite and GRE trackers.
 //!
 //! A conversation lives 30 seconds until it is a *stream*: answered, and still in use two seconds after it began. A stream
-//! lives 120 seconds and is assured. A quick question and answer (DNS) never becomes one. UDP-Lite waits for the answer only.
+//! lives 120 seconds and is assured. A quick question and answer (DNS) never becomes one. UDP-Lite waits for the answer only;
+//! GRE (30 and 180 seconds) as well, and keeps the timeouts that were set when it began.
 //!
 //! Sources: RFC 768, RFC 3828, RFC 8200 §8.1; `nf_conntrack_udp_timeout`, `nf_conntrack_udp_timeout_stream`; measured: a
 //! UDP checksum of 0 is accepted over IPv6 too; a UDP length below the IP payload is accepted; UDP-Lite's checksum is
@@ -10,8 +11,8 @@
 use std::time::Duration;
 
 use crate::event::EventMask;
-use crate::settings::Timeouts;
-use crate::state::{Assured, UdpStream, Update};
+use crate::settings::{Settings, Timeouts};
+use crate::state::{Assured, GreTimeouts, UdpStream, Update};
 use crate::tcp::Verify;
 use crate::{Family, Invalid, Packet, Protocol, Status, Sysctl, Time, checksum};
 
@@ -83,13 +84,32 @@ pub(crate) fn update(stream: &UdpStream, status: Status, timeouts: Timeouts<'_>,
     refresh(timeouts, Sysctl::UdpTimeoutStream, assured)
 }
 
-/// Takes one packet of a protocol that is a stream as soon as it is answered (UDP-Lite, GRE).
-pub(crate) fn update_simple(status: Status, timeouts: Timeouts<'_>, first: Sysctl, stream: Sysctl) -> Update {
-    if !status.contains(Status::SEEN_REPLY) {
-        return refresh(timeouts, first, Assured::AsBefore);
+/// Takes one packet of UDP-Lite, which is a stream as soon as it is answered.
+pub(crate) fn update_lite(status: Status, timeouts: Timeouts<'_>) -> Update {
+    match assured_by_reply(status) {
+        None => refresh(timeouts, Sysctl::UdpTimeout, Assured::AsBefore),
+        Some(assured) => refresh(timeouts, Sysctl::UdpTimeoutStream, assured),
     }
+}
+
+/// Takes one packet of GRE, which is a stream as soon as it is answered.
+pub(crate) fn update_gre(status: Status, own: GreTimeouts) -> Update {
+    let (timeout, key, assured) = match assured_by_reply(status) {
+        None => (own.first, Sysctl::GreTimeout, Assured::AsBefore),
+        Some(assured) => (own.stream, Sysctl::GreTimeoutStream, assured),
+    };
+    Update::Refresh { timeout, from: Some(key), events: EventMask::empty(), assured }
+}
+
+/// Once there was a reply, whether that makes the connection assured.
+fn assured_by_reply(status: Status) -> Option<Assured> {
     let assured = if status.contains(Status::NAT_CLASH) { Assured::AsBefore } else { Assured::Now };
-    refresh(timeouts, stream, assured)
+    status.contains(Status::SEEN_REPLY).then_some(assured)
+}
+
+/// The timeouts of a GRE conversation that begins now.
+pub(crate) fn open_gre(settings: &Settings) -> GreTimeouts {
+    GreTimeouts { first: settings.seconds(Sysctl::GreTimeout), stream: settings.seconds(Sysctl::GreTimeoutStream) }
 }
 
 /// The state of a conversation that begins now.

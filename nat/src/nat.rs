@@ -143,7 +143,13 @@ impl Nat {
                 Range { addresses: Addresses::one(address), ports, flags }
             }
         };
-        let chooser = Chooser { nat: self, engine, ct, manip, range: &range, now };
+        let addresses = match range.addresses {
+            Addresses::Prefix(net) => {
+                Addresses::one(in_prefix(net, if manip == Manip::Src { before.src } else { before.dst }))
+            }
+            addresses => addresses,
+        };
+        let chooser = Chooser { nat: self, engine, ct, manip, range: &range, addresses, now };
         let decision = chooser.choose(before);
         if decision.is_translated() {
             if let Some(reply) = decision.after.inverse() {
@@ -203,6 +209,8 @@ struct Chooser<'a> {
     ct: &'a Unconfirmed,
     manip: Manip,
     range: &'a Range,
+    /// The same addresses; of a prefix, the one that this host gets.
+    addresses: Addresses,
     now: Time,
 }
 
@@ -255,7 +263,7 @@ impl Chooser<'_> {
 
     /// Whether the source suits the rule as it is.
     fn suits(&self, tuple: &Tuple) -> bool {
-        self.range.addresses.hold(tuple.src) && self.range.ports.is_none_or(|p| p.hold(tuple, Manip::Src))
+        self.addresses.hold(tuple.src) && self.range.ports.is_none_or(|p| p.hold(tuple, Manip::Src))
     }
 
     /// Another live connection's translation of the same source.

@@ -166,6 +166,7 @@ const DROP: [(&str, &str); Drop::COUNT] = [
     ("not-unicast", "sent to all on the link, and not forwarded to another"),
     ("time-exceeded", "its time to live is used up"),
     ("too-big", "larger than the next link's MTU, and not to be fragmented"),
+    ("fragment-headers", "IPv6: the extension headers do not all stand in the first fragment"),
     ("clash", "NAT found no free tuple"),
 ];
 

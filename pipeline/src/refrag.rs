@@ -20,7 +20,7 @@
 //! | one fragment with a fragment header | never | when cut anew and it fits |
 //! | old boundaries move | what is looked at or rewritten in one stretch is pulled into the first piece ([`Fragmented::pull`]): a TCP header, an SCTP header whose checksum is verified, what NAT rewrites, the IP header that an ICMP error quotes | the same |
 //! | old boundaries are given up | a piece does not fit, or is no multiple of 8 after a pull | the same |
-//! | | a later fragment had a shorter header than the first (no room for a longer one in its buffer, on veth) | the same; also if the fragmentable part began with headers that now count as unfragmentable |
+//! | nothing leaves | – | the headers that belong before the fragment header do not all stand in the first piece |
 //! | length of the pieces then | the least of longest fragment and MTU, payload rounded down to 8, but for the last | the longest fragment's, at least 1280 |
 //! | options in later pieces | those of the first fragment, not-copied ones as no-operations | extension headers of the first fragment |
 //! | the fragment header stands behind | – | hop-by-hop, routing, and destination options, but not destination options behind a routing header |
@@ -112,7 +112,7 @@ pub fn check(packet: &[u8], wire_len: usize, how: Option<&Fragmented>, mtu: usiz
 /// Cuts a packet as the link and its own history demand, and gives each piece to `emit` with its length on the wire.
 ///
 /// `how` is what [`crate::defrag`] said, `identification` the source of new IPv6 identifications. Answers how many pieces
-/// there were.
+/// there were: none for a packet that came in pieces and whose headers do not all stand in the first.
 pub fn cut(
     packet: &[u8],
     wire_len: usize,
@@ -182,8 +182,8 @@ impl Plan {
         }
         let total = wire_len.checked_sub(header_len)?;
         let limit = how.map_or(mtu, |h| mtu.min(h.longest)).saturating_sub(header_len);
-        let room = |h: &&Fragmented| h.wire_len == wire_len && h.pieces.iter().all(|p| p.header_len >= header_len);
-        let old = how.filter(room).map(|h| h.pieces.iter().map(|p| p.len).collect::<Vec<_>>());
+        let same = how.filter(|h| h.wire_len == wire_len);
+        let old = same.map(|h| h.pieces.iter().map(|p| p.len).collect::<Vec<_>>());
         let fits = |lens: &Vec<usize>| {
             lens.iter().all(|len| *len <= limit) && lens.iter().rev().skip(1).all(|len| len.is_multiple_of(8))
         };
@@ -203,7 +203,10 @@ impl Plan {
         identification: impl FnOnce() -> u32,
     ) -> Option<Plan> {
         let how = how?;
-        let (header_len, naming) = unfragmentable(packet)?;
+        let first = how.pieces.first().map_or(packet.len(), |piece| piece.header_len + piece.len);
+        let Some((header_len, naming)) = unfragmentable(packet.get(..first).unwrap_or(packet)) else {
+            return Some(Plan { header_len: 0, lens: Vec::new(), kind: Kind::V6(0, 0) });
+        };
         let total = wire_len.checked_sub(header_len)?;
         let limit = how.longest.max(IPV6_MIN_MTU).saturating_sub(header_len + FRAGMENT_HEADER);
         // Headers of the first fragment that no longer count as unfragmentable belong to its payload now.
@@ -214,7 +217,6 @@ impl Plan {
         };
         let same = old.is_some()
             && how.wire_len == wire_len
-            && how.pieces.iter().skip(1).all(|p| p.header_len >= header_len)
             && lens.iter().all(|len| *len <= limit && *len > 0)
             && lens.iter().rev().skip(1).all(|len| len.is_multiple_of(8));
         let lens = if same { lens } else { equal(total, limit) };
@@ -304,7 +306,8 @@ fn silence_options(mut options: &mut [u8]) {
     }
 }
 
-/// Where the fragment header goes, and where the next-header field before it stands.
+/// Where the fragment header goes, and where the next-header field before it stands. `packet` ends where the first piece does;
+/// `None` if the headers do not.
 fn unfragmentable(packet: &[u8]) -> Option<(usize, usize)> {
     let (mut at, mut naming) = (IPV6_HEADER, 6);
     let mut routed = false;
@@ -316,7 +319,7 @@ fn unfragmentable(packet: &[u8]) -> Option<(usize, usize)> {
             60 if !routed => {}
             _ => return Some((at, naming)),
         }
-        let Some(len) = packet.get(at + 1) else { return Some((at, naming)) };
+        let len = packet.get(at + 1)?;
         naming = at;
         at += (usize::from(*len) + 1) * 8;
         if at > packet.len() {

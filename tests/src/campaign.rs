@@ -224,8 +224,10 @@ impl Campaign {
         shared.packets.fetch_add(outcome.scenario.packets() as u64, Ordering::Relaxed);
         shared.scenarios.fetch_add(1, Ordering::Relaxed);
         if let Ok(mut coverage) = shared.coverage.lock() {
+            coverage.note_setup(&outcome.scenario.setup);
             let mut before: &[Entry] = &[];
             for (step, observed) in outcome.scenario.steps.iter().zip(&outcome.kernel) {
+                coverage.note_change(step);
                 coverage.note(sent(step), before, observed);
                 before = &observed.table;
             }

@@ -4,7 +4,7 @@
 //!
 //! | what | how |
 //! |---|---|
-//! | packets that left | interface by interface in order, every byte from the IP header on |
+//! | packets that left | interface by interface in order (but for what time brings about), every byte from the IP header on |
 //! | entries | both tuples, zones, state, status bits, mark, labels, helper, master, counters, window scale, tags |
 //! | timeout | to within one second |
 //! | events | kind and entry, in order; of entries that run out in one step the order is not compared |
@@ -39,6 +39,10 @@ fn packets(sent: Option<&[u8]>, kernel: &Observed, uct: &Observed, lines: &mut V
         let mut packets: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
         for emitted in &observed.out {
             packets.entry(emitted.iface.clone()).or_default().push(mask(sent, &emitted.packet));
+        }
+        if sent.is_none() {
+            // What time brings about has no order.
+            packets.values_mut().for_each(|packets| packets.sort());
         }
         packets
     };

@@ -8,6 +8,9 @@
 //! | `event …` | events |
 //! | `entry …` | new entries by protocol, translation, drawn ports, zones |
 //! | `count …` | steps at which a counter of `conntrack -S` moved |
+//! | `rule …` | scenarios whose rules say such a thing, and changes of the rules that do |
+//! | `set …` | settings that differ from the default from the beginning, or change |
+//! | `step …` | what else happened between packets |
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,6 +21,38 @@ use crate::observed::{
     Entry, Event, EventKind, L4, LOCAL, Observed, Proto, proto_name, sctp_state_name, tcp_state_name,
 };
 use crate::packet::build::flag;
+use crate::scenario::{Setup, Step};
+
+/// What rules may say that is worth counting.
+const WORDS: [&str; 27] = [
+    "masquerade",
+    "masquerade to :",
+    "snat to",
+    "dnat to",
+    "redirect",
+    "prefix to",
+    "persistent",
+    "fully-random",
+    "hook input",
+    "hook output",
+    " drop",
+    "reject",
+    "with tcp reset",
+    "notrack",
+    "ct zone set",
+    "ct original zone set",
+    "ct reply zone set",
+    "ct mark set",
+    "meta mark set",
+    "ct label set",
+    "ct timeout set",
+    "ct count",
+    "limit rate",
+    "maxseg size set rt mtu",
+    "maxseg size set 1",
+    "ct direction",
+    "ct status",
+];
 
 /// How often each thing has happened.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +68,37 @@ impl Coverage {
 
     fn count(&mut self, what: String) {
         *self.0.entry(what).or_default() += 1;
+    }
+
+    /// Takes note of what a scenario begins with.
+    pub fn note_setup(&mut self, setup: &Setup) {
+        self.note_rules(&setup.rules);
+        for (name, _) in &setup.sysctls {
+            self.count(format!("set {name}"));
+        }
+    }
+
+    /// Takes note of a step that is no packet.
+    pub fn note_change(&mut self, step: &Step) {
+        match step {
+            Step::Frame { .. } | Step::Local { .. } => {}
+            Step::Advance { .. } => self.count("step time passes".into()),
+            Step::Sysctl { name, .. } => {
+                self.count("step a setting changes".into());
+                self.count(format!("set {name}"));
+            }
+            Step::Rules { text } => {
+                self.count("step rules change".into());
+                self.note_rules(text);
+            }
+            Step::DeleteAddress { iface, .. } => self.count(format!("step {iface} loses its address")),
+        }
+    }
+
+    fn note_rules(&mut self, rules: &str) {
+        for word in WORDS.into_iter().filter(|word| rules.contains(word)) {
+            self.count(format!("rule {}", word.trim()));
+        }
     }
 
     /// Takes note of one step: the IP packet that went in, if it was one, the table before, and what happened.
@@ -99,7 +165,12 @@ impl Coverage {
             (true, false) => " dport",
             (false, false) => " dnat+dport",
         };
-        let zone = if (entry.original.zone, entry.reply.zone) == (0, 0) { "" } else { " zone" };
+        let zone = match (entry.original.zone, entry.reply.zone) {
+            (0, 0) => "",
+            (_, 0) => " zone-original",
+            (0, _) => " zone-reply",
+            _ => " zone",
+        };
         self.count(format!("entry {} {family}{source}{destination}{zone}", proto_name(original.proto)));
     }
 

@@ -194,7 +194,10 @@ pub fn shrink(pool: &mut Pool, subject: &mut (dyn Subject + 'static), outcome: O
         Ok(same)
     };
     loop {
-        let before = best.scenario.steps.len() + best.scenario.setup.sysctls.len();
+        let size_of = |scenario: &Scenario| {
+            scenario.steps.len() + scenario.setup.sysctls.len() + scenario.setup.rules.lines().count()
+        };
+        let before = size_of(&best.scenario);
         let mut size = best.scenario.steps.len().div_ceil(2);
         while size > 0 {
             let mut at = 0;
@@ -223,7 +226,7 @@ pub fn shrink(pool: &mut Pool, subject: &mut (dyn Subject + 'static), outcome: O
                 break;
             }
         }
-        if best.scenario.steps.len() + best.scenario.setup.sysctls.len() >= before {
+        if size_of(&best.scenario) >= before {
             return Ok(best);
         }
     }

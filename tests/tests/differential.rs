@@ -18,8 +18,7 @@ fn random_scenarios_do_the_same_in_both() {
     let packets = std::env::var("UCT_DIFF_PACKETS").ok().and_then(|text| text.parse().ok()).unwrap_or(PACKETS);
     let seed = std::env::var("UCT_DIFF_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let mut reports = Vec::new();
-    // The areas that have come to zero; `mixed` (rules that change under connections with labels) is run by the command.
-    for area in Area::ALL.into_iter().filter(|area| *area != Area::Mixed) {
+    for area in Area::ALL {
         let campaign = Campaign {
             area,
             packets,

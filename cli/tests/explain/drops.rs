@@ -148,6 +148,13 @@ const CASES: &[Case] = &[
         let packet = ping("fd00:1::10", "2001:db8:80::1", 1);
         nat().with(&["--sysctl", "nf_conntrack_frag6_high_thresh=0"]).lan(fragments(&packet, 7, &[8])[0].clone())
     }),
+    ("fragment-headers", "It is dropped: its extension headers do not all stand in its first fragment.", || {
+        // Destination options of sixteen bytes, cut in the middle.
+        let mut payload = vec![0; 56];
+        payload[..4].copy_from_slice(&[proto::ESP, 1, 1, 12]);
+        let packet = ip("fd00:1::10", "2001:db8:80::1").packet(60, &payload);
+        fragments(&packet, 7, &[8, 24]).into_iter().fold(nat(), |lab, piece| lab.lan(piece))
+    }),
     ("rule", "It is dropped: a rule dropped it (", || filter("udp dport 2000 drop").lan(datagram((A, 1), (S, 2000)))),
     ("rule", "It is dropped: the policy of the chain 'inet f forward' dropped it.", || {
         filter("policy drop;").lan(datagram((A, 1), (S, 2000)))

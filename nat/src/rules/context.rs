@@ -115,15 +115,6 @@ pub enum Tracking<'a> {
     },
 }
 
-/// The largest segment a TCP connection is to use (`tcp option maxseg size set`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MaxSeg {
-    /// What the route's MTU leaves after the headers.
-    RouteMtu,
-    /// So many bytes.
-    Size(u16),
-}
-
 /// A packet on its way, for rules to look at and to mark.
 ///
 /// The caller fills it in at the first hook and hands it to each chain in turn; what rules change (`mark`, `template`, `tracking`,
@@ -145,8 +136,10 @@ pub struct Context<'a> {
     pub tracking: Tracking<'a>,
     /// What rules before tracking have decided: the zone.
     pub template: Template,
-    /// A segment size that a rule wants, not carried out yet.
-    pub max_seg: Option<MaxSeg>,
+    /// The segment size that the route's MTU allows (`rt mtu`); none before the packet is routed.
+    pub route_max_seg: Option<u16>,
+    /// The largest segment size that rules want the packet to announce, not carried out yet.
+    pub max_seg: Option<u16>,
     /// The number of an expectation that a rule wants: [`super::Ruleset::expectation`].
     pub expectation: Option<u32>,
     /// The time.

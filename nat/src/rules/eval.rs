@@ -10,7 +10,7 @@
 
 use super::action::{Decision, NatVerdict, Reject, Verdict};
 use super::ast::{Excess, NatKind, Policy};
-use super::context::{Context, MaxSeg, Observer, Tracking};
+use super::context::{Context, Observer, Tracking};
 use super::log::Logged;
 use super::program::{Compare, CompiledRule, Data, Jump, NatOp, Op, Operand, Want};
 use super::ruleset::Ruleset;
@@ -247,7 +247,8 @@ impl Ruleset {
             Op::SetExpectation(at) if tracked.is_some() => cx.expectation = Some(*at),
             Op::MaxSeg(size) if cx.packet.protocol() == uct_engine::Protocol::TCP => {
                 cx.packet.transport()?;
-                cx.max_seg = Some(size.map_or(MaxSeg::RouteMtu, MaxSeg::Size));
+                let size = size.or(cx.route_max_seg)?;
+                cx.max_seg = Some(cx.max_seg.map_or(size, |wanted| wanted.min(size)));
             }
             Op::MaxSeg(_) => return None,
             // Tracing is for observers, who hear of every rule anyway.

@@ -2,7 +2,7 @@
 
 use super::ast::{Limit, LimitUnit};
 use uct_engine::tcp::TcpState;
-use uct_engine::{Direction, Engine, ProtoInfo, Time, Tuple, Zone};
+use uct_engine::{Engine, ProtoInfo, Time, Tuple, Zone};
 
 const NANOS: u128 = 1_000_000_000;
 /// nft's burst if none is written.
@@ -63,22 +63,38 @@ impl ConnCount {
         ConnCount { limit, seen: Vec::new() }
     }
 
-    /// Counts a connection by its original tuple, once, and tells how many there are. Those that have left the table, and TCP
-    /// connections that are closed but for their time of waiting, are forgotten first.
+    /// Counts a connection by its original tuple, once, and tells how many there are.
+    ///
+    /// Those that have left the table, and TCP connections that are closed but for their time of waiting, are forgotten as the
+    /// search for it comes by them, oldest first: as measured, those that were counted after it still count.
     pub(super) fn count(&mut self, tuple: Tuple, zone: Zone, engine: &Engine) -> u32 {
-        self.seen.retain(|(known, zone)| *known == tuple || lives(engine, known, *zone));
-        if !self.seen.iter().any(|(known, in_zone)| *known == tuple && *in_zone == zone) {
-            self.seen.push((tuple, zone));
+        let mut at = 0;
+        while let Some((known, in_zone)) = self.seen.get(at) {
+            match found(engine, known, *in_zone) {
+                Some(_) if (*known, *in_zone) == (tuple, zone) => return self.seen.len() as u32,
+                Some(Progress::Open) => at += 1,
+                Some(Progress::Closed) | None => {
+                    self.seen.remove(at);
+                }
+            }
         }
+        self.seen.push((tuple, zone));
         self.seen.len() as u32
     }
 }
 
-fn lives(engine: &Engine, tuple: &Tuple, zone: Zone) -> bool {
-    let Some((conn, dir)) = engine.find(tuple, zone) else { return false };
+/// How far a connection that was counted has come.
+enum Progress {
+    Open,
+    Closed,
+}
+
+fn found(engine: &Engine, tuple: &Tuple, zone: Zone) -> Option<Progress> {
+    // As measured, a connection the other way round keeps the count of one that is gone.
+    let (conn, _) = engine.find(tuple, zone)?;
     let closed = match conn.entry(Time::ZERO).proto {
         ProtoInfo::Tcp { state, .. } => matches!(state, TcpState::TimeWait | TcpState::Close),
         ProtoInfo::None | ProtoInfo::Sctp { .. } => false,
     };
-    dir == Direction::Original && !closed
+    Some(if closed { Progress::Closed } else { Progress::Open })
 }

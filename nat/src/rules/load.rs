@@ -58,15 +58,24 @@ impl Ruleset {
 }
 
 fn bits_at(cx: &Context<'_>, header: Header, offset: u16, bits: u8) -> Option<u128> {
-    let bytes = match header {
-        Header::Network => cx.packet.bytes(),
-        Header::Transport => cx.packet.transport()?,
-    };
     let (first, end) = (usize::from(offset / 8), usize::from((offset + u16::from(bits)).div_ceil(8)));
+    let bytes = match (header, cx.packet.transport()) {
+        (Header::Network, _) => cx.packet.bytes(),
+        (Header::Transport, Some(transport)) => transport,
+        // As measured: of an IPv6 fragment that was not put together, nft takes the IP header for the transport header.
+        (Header::Transport, None) if is_later_ipv6_fragment(cx) && matches!(end - first, 1 | 2 | 4) => {
+            cx.packet.bytes()
+        }
+        (Header::Transport, None) => return None,
+    };
     let held = bytes.get(first..end)?;
     let value = held.iter().fold(0u128, |value, byte| (value << 8) | u128::from(*byte));
     let below = end * 8 - usize::from(offset) - usize::from(bits);
     Some((value >> below) & mask(bits))
+}
+
+fn is_later_ipv6_fragment(cx: &Context<'_>) -> bool {
+    cx.packet.family() == Family::Ipv6 && cx.packet.fragment().is_some_and(|fragment| fragment.offset != 0)
 }
 
 fn meta(key: MetaKey, cx: &Context<'_>) -> Option<u128> {

@@ -66,9 +66,7 @@ mod source;
 mod types;
 
 pub use action::{Decision, NatVerdict, Reject, Verdict};
-pub use context::{
-    AddressType, Context, Fib, IfName, MaxSeg, NoFib, Observer, PacketType, Reachable, Silent, Tracking,
-};
+pub use context::{AddressType, Context, Fib, IfName, NoFib, Observer, PacketType, Reachable, Silent, Tracking};
 pub use error::{Colour, Error};
 pub use log::{Log, LogFlags, LogLevel, Logged};
 pub use ruleset::{ChainView, Expectation, Helper, RuleView, Ruleset, Step};

@@ -8,8 +8,8 @@ use uct_engine::{
     Confirm, Ct, Engine, Family, Info, Packet, Protocol, Silent as Quiet, Template, Time, Track, Tracked,
 };
 use uct_nat::rules::{
-    AddressType, Context, Decision, Fib, Hook, IfName, Logged, MaxSeg, NatVerdict, NoFib, Observer, PacketType,
-    Reachable, Reject, RuleId, Ruleset, Silent, Step, Tracking,
+    AddressType, Context, Decision, Fib, Hook, IfName, Logged, NatVerdict, NoFib, Observer, PacketType, Reachable,
+    Reject, RuleId, Ruleset, Silent, Step, Tracking,
 };
 
 const SYN: u8 = 2;
@@ -90,7 +90,7 @@ struct Seen {
     rule: Option<RuleId>,
     mark: u32,
     template: Template,
-    max_seg: Option<MaxSeg>,
+    max_seg: Option<u16>,
     untracked: bool,
     logged: Vec<String>,
     matched: usize,
@@ -171,6 +171,7 @@ impl World {
             mark: self.mark,
             tracking,
             template: Template::default(),
+            route_max_seg: Some(1452),
             max_seg: None,
             expectation: None,
             now: self.now,
@@ -507,14 +508,14 @@ fn statements_leave_their_traces() {
     assert_eq!(world.ask(Hook::Prerouting, &packet, Tracking::Before).template.zone.id, 5);
 
     let seen = world.send(Hook::Forward, tcp("10.0.0.2", 1, "192.0.2.1", 21, SYN));
-    assert_eq!(seen.max_seg, Some(MaxSeg::RouteMtu));
+    assert_eq!(seen.max_seg, Some(1452));
     let mut bytes = tcp("10.0.0.2", 1, "192.0.2.1", 21, ACK);
     let conn = world.track(&Packet::parse(&mut bytes, 40).unwrap());
     if let Some(tracked) = conn {
         assert_eq!((tracked.ct.helper().as_deref(), tracked.ct.labels(), tracked.ct.mark()), (Some("ftp"), Some(8), 9));
         assert!(tracked.ct.with_extras(|e| e.timeouts.as_ref().is_some_and(|t| t.name == "slow")));
     }
-    assert_eq!(world.send(Hook::Forward, tcp("10.0.0.2", 1, "192.0.2.1", 22, SYN)).max_seg, Some(MaxSeg::Size(1400)));
+    assert_eq!(world.send(Hook::Forward, tcp("10.0.0.2", 1, "192.0.2.1", 22, SYN)).max_seg, Some(1400));
     world.send(Hook::Forward, udp("10.0.0.2", 1, "192.0.2.1", 21));
     let counted: Vec<u64> = world.rules.rules().filter_map(|id| world.rules.counters(id)).map(|c| c.packets).collect();
     assert_eq!(counted, [3]);

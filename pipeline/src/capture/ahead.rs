@@ -69,7 +69,7 @@ pub struct Ahead<S> {
 enum Way<S> {
     /// Read when asked.
     Here(S),
-    Thread(Reading),
+    Thread(Box<Reading>),
 }
 
 /// The caller's end.
@@ -88,7 +88,9 @@ impl<S: Source + Send + 'static> Ahead<S> {
     /// Begins to read.
     pub fn new(source: S) -> Self {
         let way = match thread::available_parallelism() {
-            Ok(n) if n.get() > 1 => Self::spawn(source).map_or_else(Way::Here, Way::Thread),
+            Ok(n) if n.get() > 1 => {
+                Self::spawn(source).map_or_else(Way::Here, |reading| Way::Thread(Box::new(reading)))
+            }
             _ => Way::Here(source),
         };
         Ahead { way }

@@ -121,8 +121,13 @@ impl Router {
     /// A datagram did not become whole in time; its sender is told where Linux tells it.
     pub(super) fn reassembly_failed(&self, expired: &Expired, out: &mut impl Emit, observer: &mut impl Observer) {
         let Some(mut first) = expired.first.clone() else { return };
-        let len = first.len();
-        let Ok(packet) = Packet::parse(&mut first, len) else { return };
+        // A piece that was trimmed to a multiple of eight bytes still claims its old length.
+        let claimed = match first[..] {
+            [0x40..=0x4f, _, high, low, ..] => u16::from_be_bytes([high, low]).into(),
+            _ => 0,
+        };
+        let wire_len = first.len().max(claimed);
+        let Ok(packet) = Packet::parse(&mut first, wire_len) else { return };
         let is_own = matches!(self.routes.output(packet.dst()), route::Answer::Local(_));
         if expired.family == Family::Ipv4 && !is_own {
             return;

@@ -46,6 +46,8 @@ pub enum Drop {
     TimeExceeded,
     /// It is larger than the way, and must not be cut.
     TooBig,
+    /// It came in fragments, and its extension headers do not all stand in the first (IPv6).
+    HeadersCut,
     /// Its connection's tuple was taken when it was to be confirmed.
     Clash,
 }
@@ -112,6 +114,7 @@ reasons! {
     Drop::NotUnicast => "not-unicast",
     Drop::TimeExceeded => "time-exceeded",
     Drop::TooBig => "too-big",
+    Drop::HeadersCut => "fragment-headers",
     Drop::Clash => "clash",
 }
 
@@ -142,6 +145,7 @@ impl fmt::Display for Drop {
             Drop::NotUnicast => f.write_str("sent to all on the link, and not forwarded to another"),
             Drop::TimeExceeded => f.write_str("its time to live is used up"),
             Drop::TooBig => f.write_str("larger than the next link's MTU, and not to be fragmented"),
+            Drop::HeadersCut => f.write_str("its extension headers do not all stand in its first fragment"),
             Drop::Clash => {
                 f.write_str("NAT found no free tuple: its connection's reply tuple belongs to another connection")
             }

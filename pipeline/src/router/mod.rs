@@ -40,6 +40,7 @@ use crate::topology::{DEFAULT_MTU, Dev, Topology};
 mod answer;
 mod drop;
 mod links;
+mod maxseg;
 mod observe;
 mod options;
 mod own;
@@ -187,10 +188,19 @@ impl Router {
         &self.rules
     }
 
-    /// Puts other rules in force. What was decided about connections stays decided.
+    /// Puts other rules in force. What was decided about connections stays decided, but the timeouts that old rules gave them are
+    /// gone with the rules' objects.
     pub fn set_rules(&mut self, rules: Ruleset) {
+        self.forget_timeout_policies();
         self.engine.keep_labels(rules.labels());
         self.rules = Arc::new(rules);
+    }
+
+    /// The objects that gave connections timeouts of their own are gone.
+    fn forget_timeout_policies(&self) {
+        for conn in (0..).map_while(|shard| self.engine.shard(shard)).flatten() {
+            conn.forget_timeout_policy();
+        }
     }
 
     /// An interface loses an address: what was masqueraded with it is destroyed, and its routes are gone. With the last
@@ -447,6 +457,7 @@ impl Router {
         }
         let identification = || self.draw();
         match refrag::cut(bytes, wire_len, p.fragmented.as_ref(), mtu, identification, emit) {
+            Ok(0) => Err(Drop::HeadersCut.into()),
             Ok(_) => Ok(()),
             Err(too_big) => Err(Halt { why: Drop::TooBig, answer: Some(Answer::TooBig(too_big.mtu)) }),
         }

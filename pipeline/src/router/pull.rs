@@ -1,6 +1,6 @@
 //! What the way does to the old boundaries of a datagram that came in fragments: see [`crate::refrag::Fragmented::pull`].
 
-use uct_engine::{Family, Info, Packet, Protocol};
+use uct_engine::{Family, Info, Packet, Protocol, Quote};
 use uct_nat::Rewrite;
 
 use super::Passing;
@@ -12,7 +12,9 @@ const ICMP_HEADER: usize = 8;
 impl Passing<'_> {
     /// Routing looks for a socket of the packet's own host, and so at its whole TCP header.
     pub(super) fn pull_for_routing(&mut self) {
-        if self.packet.protocol() == Protocol::TCP {
+        // In IPv6 only where no other header stands between.
+        let directly = self.packet.family() == Family::Ipv4 || self.packet.bytes().get(6) == Some(&Protocol::TCP.0);
+        if self.packet.protocol() == Protocol::TCP && directly {
             self.pull(TCP_HEADER);
         }
     }
@@ -46,14 +48,17 @@ impl Passing<'_> {
             Rewrite::Error { .. } => {
                 if let Some((protocol, at)) = quoted(&self.packet) {
                     let rest = self.packet.transport_wire_len().saturating_sub(at);
-                    self.pull(at + rewritten(protocol, rest));
+                    match rewritten(protocol, rest) {
+                        0 => {}
+                        bytes => self.pull(at + bytes),
+                    }
                 }
             }
         }
     }
 
     /// `bytes` counts from the transport header.
-    fn pull(&mut self, bytes: usize) {
+    pub(super) fn pull(&mut self, bytes: usize) {
         if let (Some(fragmented), Some(at)) = (&mut self.fragmented, self.packet.transport_offset()) {
             let before = fragmented.pieces.first().map_or(0, |p| p.header_len);
             fragmented.pull((at + bytes).saturating_sub(before));
@@ -80,12 +85,6 @@ fn rewritten(protocol: Protocol, rest: usize) -> usize {
 /// The protocol of the packet that an ICMP error quotes, and where its transport header stands behind the ICMP header's
 /// first byte.
 fn quoted(packet: &Packet<'_>) -> Option<(Protocol, usize)> {
-    let quote = packet.transport()?.get(ICMP_HEADER..)?;
-    match packet.family() {
-        Family::Ipv4 => {
-            let header = usize::from(quote.first()? & 0x0f) * 4;
-            Some((Protocol(*quote.get(9)?), ICMP_HEADER + header))
-        }
-        Family::Ipv6 => Some((Protocol(*quote.get(6)?), ICMP_HEADER + 40)),
-    }
+    let quote = Quote::read(packet.family(), packet.transport()?.get(ICMP_HEADER..)?)?;
+    Some((quote.protocol, ICMP_HEADER + quote.transport))
 }

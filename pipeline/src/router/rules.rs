@@ -86,6 +86,7 @@ impl Router {
             mark: p.mark,
             tracking,
             template: p.template,
+            route_max_seg: self.route_max_seg(p),
             max_seg: None,
             expectation: None,
             now: p.at,
@@ -99,12 +100,28 @@ impl Router {
             rules::Tracking::Before => Some(Tracking::Before),       // or a zone, which undoes it
             _ => None,
         };
+        let max_seg = cx.max_seg;
         p.mark = mark;
         p.template = template;
         if let (Some(tracked), Tracking::Before | Tracking::Untracked) = (tracked, &p.tracking) {
             p.tracking = tracked;
         }
+        if let Some(size) = max_seg {
+            p.limit_max_seg(size);
+        }
         answer
+    }
+
+    /// What `rt mtu` stands for: the least MTU of the way on and the way back, without the headers.
+    fn route_max_seg(&self, p: &Passing<'_>) -> Option<u16> {
+        const UNKNOWN: u16 = 536;
+        let on = self.mtu(p.hop?.dev);
+        let back = self.toward(p.packet.src()).map_or(on, |dev| self.mtu(dev));
+        let headers = match p.packet.family() {
+            Family::Ipv4 => 40,
+            Family::Ipv6 => 60,
+        };
+        Some(on.min(back).checked_sub(headers).and_then(|size| size.try_into().ok()).unwrap_or(UNKNOWN))
     }
 
     fn name(&self, dev: Dev) -> IfName {

@@ -80,6 +80,7 @@ impl InForce {
         let added = names_beside(&topology, &before.topology);
         let removed = names_beside(&before.topology, &topology);
         before.engine.keep_labels(rules.labels());
+        before.forget_timeout_policies();
         let next = Arc::new(before.renewed(Arc::new(rules), topology.sorted_as(&before.topology)));
         self.router.store(Arc::clone(&next));
         let destroyed = lost(&before.topology, &next.topology)

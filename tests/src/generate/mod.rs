@@ -20,7 +20,7 @@ mod tcp;
 mod udp;
 pub mod world;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -105,6 +105,8 @@ pub struct Player {
     traffic: Vec<(u32, Box<dyn Traffic>)>,
     waiting: VecDeque<Shot>,
     left: usize,
+    /// Interfaces that have lost their IPv4 address.
+    lost: BTreeSet<&'static str>,
     /// How many packets in a hundred are odd in what any packet has.
     odd: u32,
 }
@@ -123,7 +125,18 @@ impl Player {
         let traffic = traffic(&mut random, area);
         let left = 15 + random.below(40);
         let odd = *random.pick(&[0, 1, 5]);
-        Player { random, world, area, scope, setup, traffic, waiting: VecDeque::new(), left, odd }
+        Player {
+            random,
+            world,
+            area,
+            scope,
+            setup,
+            traffic,
+            waiting: VecDeque::new(),
+            left,
+            lost: BTreeSet::new(),
+            odd,
+        }
     }
 
     /// What holds before the first step.
@@ -141,7 +154,16 @@ impl Player {
         if self.random.chance(4) {
             return Some(Step::Advance { seconds: settings::draw_seconds(&mut self.random, self.area) });
         }
-        if self.scope == Scope::Path && self.area == Area::Mixed && self.random.chance(1) {
+        if self.scope == Scope::Path && matches!(self.area, Area::Mixed | Area::Nat) && self.random.chance(1) {
+            // An interface loses its address: masquerading forgets its connections, and the routes are gone.
+            if self.random.chance(4) {
+                let (iface, address) = *self.random.pick(&[("wan0", "203.0.113.1/24"), ("dmz0", "10.0.0.1/24")]);
+                if self.lost.insert(iface) {
+                    // Of the errors about what has no route any more the kernel sends a sender five at once.
+                    self.left = self.left.min(5);
+                    return Some(Step::DeleteAddress { iface: iface.into(), address: address.into() });
+                }
+            }
             return Some(Step::Rules { text: rules::draw(&mut self.random, self.area, self.scope) });
         }
         if self.scope == Scope::Path && self.random.chance(1) {

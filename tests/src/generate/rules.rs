@@ -14,7 +14,7 @@ const TRACK: &str = "table inet track {
 }
 ";
 
-const SNAT4: [&str; 17] = [
+const SNAT4: [&str; 18] = [
     "oifname wan0 masquerade",
     "oifname wan0 masquerade",
     "oifname wan0 masquerade random",
@@ -32,15 +32,17 @@ const SNAT4: [&str; 17] = [
     "oifname wan0 ip saddr 192.168.1.10 snat to 203.0.113.3",
     "oifname wan0 snat ip prefix to ip saddr map { 192.168.1.0/24 : 203.0.113.0/24 }",
     "oifname wan0 meta l4proto udp masquerade to :5000-5001 random",
+    "oifname wan0 meta l4proto { tcp, udp, sctp } snat to 203.0.113.1-203.0.113.2:600-601 fully-random",
 ];
 
-const SNAT6: [&str; 6] = [
+const SNAT6: [&str; 7] = [
     "oifname wan0 masquerade",
     "oifname wan0 snat to 2001:db8:2::1",
     "oifname wan0 snat to 2001:db8:2::1-2001:db8:2::4",
     "oifname wan0 snat to 2001:db8:2::2-2001:db8:2::4 persistent",
     "oifname wan0 meta l4proto tcp snat to [2001:db8:2::1]:5000-5002",
     "oifname wan0 masquerade random",
+    "oifname wan0 snat ip6 prefix to ip6 saddr map { fd00:1::/64 : 2001:db8:2::/64 }",
 ];
 
 const DNAT4: [&str; 16] = [
@@ -62,14 +64,15 @@ const DNAT4: [&str; 16] = [
     "ip daddr 203.0.113.1 udp dport { 53, 600 } dnat to 192.168.1.11:53 random",
 ];
 
-const DNAT6: [&str; 4] = [
+const DNAT6: [&str; 5] = [
     "ip6 daddr 2001:db8:2::1 tcp dport 80 dnat to [fd00:3::5]:80",
     "ip6 daddr 2001:db8:2::1 udp dport 53 dnat to fd00:3::6",
     "iifname wan0 tcp dport { 1000, 40000 } dnat to [fd00:1::10]:80",
     "iifname lan0 udp dport 5000 redirect to :53",
+    "iifname wan0 dnat ip6 prefix to ip6 daddr map { 2001:db8:2::/126 : fd00:3::4/126 }",
 ];
 
-const FILTER: [&str; 19] = [
+const FILTER: [&str; 25] = [
     "ct state invalid drop",
     "ct state invalid drop",
     "ct state established,related accept",
@@ -88,19 +91,27 @@ const FILTER: [&str; 19] = [
     "ct mark 17 tcp flags syn / syn,rst drop",
     "ct original ip saddr 192.168.1.10 tcp dport 40000 ct reply ip saddr 203.0.113.80 drop",
     "ct status assured udp sport 5000 drop",
+    "tcp dport 80 ct state new ct count over 2 drop",
+    "udp dport 5000 ct state new ct count over 1 reject",
+    "ct state new ct count over 3 drop",
+    "tcp option maxseg size set 1200",
+    "oifname wan0 tcp flags syn tcp option maxseg size set rt mtu",
+    "iifname lan0 tcp option maxseg size set rt mtu",
     "meta l4proto { 50, 253 } ct state new limit rate 1/hour burst 2 packets accept",
 ];
 
-const RAW: [&str; 6] = [
+const RAW: [&str; 8] = [
     "udp dport 53 notrack",
     "tcp sport 80 notrack",
     "icmp type echo-request notrack",
     "ip saddr 192.168.1.11 ct zone set 7",
     "iifname dmz0 ct zone set 9",
     "iifname lan0 udp dport 5000 ct original zone set 5",
+    "iifname lan0 tcp dport 1000 ct reply zone set 6",
+    "iifname wan0 ct zone set 7",
 ];
 
-const MARK: [&str; 9] = [
+const MARK: [&str; 14] = [
     "tcp dport 80 ct mark set 17",
     "ct state new meta mark set 5",
     "ct mark set meta mark",
@@ -110,7 +121,23 @@ const MARK: [&str; 9] = [
     "ct state new ct label set 5",
     "ct label set 77",
     "udp dport 53 ct mark set ct mark or 0x100",
+    "udp dport { 53, 5000 } ct timeout set \"datagrams\"",
+    "tcp dport { 80, 1000 } ct timeout set \"segments\"",
+    "ct timeout set \"segments\"",
+    "tcp option maxseg size set 1000",
+    "tcp flags syn / syn,rst tcp option maxseg size set 536",
 ];
+
+/// Objects that rules of [`MARK`] name.
+const OBJECTS: &str = "  ct timeout datagrams {
+    protocol udp
+    policy = { unreplied : 12, replied : 45 }
+  }
+  ct timeout segments {
+    protocol tcp
+    policy = { syn_sent : 20, established : 77, fin_wait : 9, close : 4, unack : 33, retrans : 21 }
+  }
+";
 
 /// The ruleset for a scenario of `area`.
 pub(crate) fn draw(random: &mut Random, area: Area, scope: Scope) -> String {
@@ -172,6 +199,7 @@ fn nat(random: &mut Random, rules: &mut String) {
 
 fn filter(random: &mut Random, rules: &mut String) {
     rules.push_str("table inet decide {\n");
+    rules.push_str(OBJECTS);
     if random.chance(40) {
         chain(rules, "early", "filter", "prerouting", -300, &some(random, &RAW, 2));
     }
@@ -180,7 +208,10 @@ fn filter(random: &mut Random, rules: &mut String) {
     }
     chain(rules, "decide", "filter", "forward", 0, &some(random, &FILTER, 4));
     if random.chance(30) {
-        let lines: Vec<&str> = some(random, &FILTER, 2).into_iter().filter(|line| !line.contains("reject")).collect();
+        let lines: Vec<&str> = some(random, &FILTER, 2)
+            .into_iter()
+            .filter(|line| !line.contains("reject") && !line.contains("rt mtu"))
+            .collect();
         chain(rules, "coming", "filter", "input", 0, &lines);
     }
     if random.chance(20) {

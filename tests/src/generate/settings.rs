@@ -15,7 +15,7 @@ const SWITCHES: [(&str, &[&str]); 8] = [
     ("nf_conntrack_events", &["0", "1", "2"]),
 ];
 
-const TIMEOUTS: [&str; 19] = [
+const TIMEOUTS: [&str; 25] = [
     "nf_conntrack_tcp_timeout_syn_sent",
     "nf_conntrack_tcp_timeout_syn_recv",
     "nf_conntrack_tcp_timeout_established",
@@ -35,6 +35,12 @@ const TIMEOUTS: [&str; 19] = [
     "nf_conntrack_gre_timeout_stream",
     "nf_conntrack_sctp_timeout_established",
     "nf_conntrack_sctp_timeout_heartbeat_sent",
+    "nf_conntrack_sctp_timeout_closed",
+    "nf_conntrack_sctp_timeout_cookie_wait",
+    "nf_conntrack_sctp_timeout_cookie_echoed",
+    "nf_conntrack_sctp_timeout_shutdown_sent",
+    "nf_conntrack_sctp_timeout_shutdown_recd",
+    "nf_conntrack_sctp_timeout_shutdown_ack_sent",
 ];
 
 /// Settings that differ from the defaults. Accounting is mostly on, because it is one more thing to compare.

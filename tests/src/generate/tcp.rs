@@ -28,6 +28,7 @@ struct End {
     window: u16,
     scale: Option<u8>,
     sack: bool,
+    max_seg: Option<u16>,
     syn: bool,
     fin: bool,
     last: Option<Tcp>,
@@ -73,6 +74,7 @@ impl TcpTraffic {
                 window: *random.pick(&[8192, 65535, 1000, 29200, 512]),
                 scale: random.chance(60).then(|| random.below(16) as u8),
                 sack: random.chance(60),
+                max_seg: random.chance(70).then(|| *random.pick(&[1460, 1440, 1200, 536, 1001, 88])),
                 syn: false,
                 fin: false,
                 last: None,
@@ -213,6 +215,10 @@ impl End {
             }
             if self.sack {
                 options.extend([1, 1, 4, 2]);
+            }
+            if let Some(size) = self.max_seg {
+                options.extend([2, 4]);
+                options.extend(size.to_be_bytes());
             }
         }
         let ack = if flags & flag::ACK != 0 { self.seen } else { 0 };

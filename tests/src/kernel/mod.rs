@@ -57,6 +57,8 @@ use crate::scenario::{Setup, Step, Topology};
 const TICKS: Duration = Duration::from_millis(9);
 /// How old a UDP connection must be before its packets may make it a stream.
 const STREAM: Duration = Duration::from_secs(2);
+/// How many seconds more every entry is given while something is waited for.
+const LONGER: u32 = 60;
 /// A few ticks.
 const LATE: Duration = Duration::from_millis(20);
 /// How much real time may pass before timeouts, which are told in whole seconds, are no longer known.
@@ -196,6 +198,7 @@ impl Kernel {
     pub fn step(&mut self, step: &Step) -> io::Result<Observed> {
         match step {
             Step::Frame { iface, bytes } => {
+                self.let_counts_settle();
                 let tap = self.taps.get_mut(iface);
                 let tap = tap.ok_or_else(|| io::Error::other(format!("no interface {iface}")))?;
                 self.waiting.note(bytes.get(14..).unwrap_or(&[]), self.skipped)?;
@@ -203,6 +206,7 @@ impl Kernel {
                 self.last_packet = Instant::now();
             }
             Step::Local { bytes } => {
+                self.let_counts_settle();
                 self.waiting.note(bytes, self.skipped)?;
                 self.send_local(bytes)?;
                 self.last_packet = Instant::now();
@@ -218,6 +222,13 @@ impl Kernel {
             }
         }
         self.look()
+    }
+
+    /// `ct count` looks for connections that have ended once in a tick: no two packets are to come in the same.
+    fn let_counts_settle(&self) {
+        if self.rules.contains("ct count") {
+            std::thread::sleep(TICKS.saturating_sub(self.last_packet.elapsed()));
+        }
     }
 
     /// Whether none of the packets is a fragment that would meet others left behind by an earlier scenario.
@@ -236,7 +247,8 @@ impl Kernel {
             listed.extend(Known::of(message).map(|known| known.id));
         })?;
         let followed: BTreeSet<u32> = self.followed.iter().map(|followed| followed.known.id).collect();
-        if listed == followed {
+        // What is followed may have run out since the last look.
+        if listed.is_subset(&followed) {
             return Ok(());
         }
         Err(io::Error::other(format!("followed entries {followed:x?}, but the table lists {listed:x?}")))
@@ -299,8 +311,14 @@ impl Kernel {
         }
         self.skipped += Duration::from_secs(u64::from(seconds));
         // From here on real seconds may pass: what was left is known.
-        self.let_streams_age();
-        self.waiting.age(self.skipped)?;
+        let wait = self.until_streams_are_old().max(self.waiting.until_gone(self.skipped));
+        if !wait.is_zero() {
+            // Nothing may end meanwhile.
+            let longer = left.iter().map(|(known, left)| known.set_timeout(left.saturating_add(LONGER))).collect();
+            self.control.batch(longer, |_, _| {})?;
+            std::thread::sleep(wait);
+        }
+        self.waiting.check(self.skipped)?;
         self.check_streams()?;
         let requests: Vec<Request> =
             left.iter().map(|(known, left)| known.set_timeout(left.saturating_sub(seconds))).collect();
@@ -323,11 +341,10 @@ impl Kernel {
         births.filter(move |(_, skipped)| (self.skipped - *skipped >= STREAM) == old).map(|(born, _)| born)
     }
 
-    /// Waits until every UDP connection that is two seconds old by the scenario's clock is so in truth.
-    fn let_streams_age(&self) {
-        if let Some(born) = self.born(true).max() {
-            std::thread::sleep((born + STREAM + LATE).saturating_duration_since(Instant::now()));
-        }
+    /// How long until every UDP connection that is two seconds old by the scenario's clock is so in truth.
+    fn until_streams_are_old(&self) -> Duration {
+        let youngest = self.born(true).max();
+        youngest.map_or(Duration::ZERO, |born| (born + STREAM + LATE).saturating_duration_since(Instant::now()))
     }
 
     /// Whether those that are not are not so in truth either.

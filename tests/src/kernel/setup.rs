@@ -46,7 +46,8 @@ pub(crate) fn build(namespace: &Namespace, topology: &Topology) -> io::Result<BT
         let tap = namespace.within(|| Tap::new(&interface.name))??;
         taps.insert(interface.name.clone(), tap);
         let (name, mac, mtu) = (&interface.name, &interface.mac, interface.mtu);
-        let _ = writeln!(batch, "link set dev {name} address {mac} mtu {mtu} up");
+        // Nobody is asked for: a packet for a host that is not there leaves all the same.
+        let _ = writeln!(batch, "link set dev {name} address {mac} mtu {mtu} arp off up");
         for address in &interface.addresses {
             let detection = if address.contains(':') { "nodad" } else { "" };
             let _ = writeln!(batch, "address add {address} dev {name} {detection}");
@@ -75,7 +76,7 @@ fn await_addresses(namespace: &Namespace, topology: &Topology) -> io::Result<()>
         .filter_map(|address| address.split('/').next()?.parse::<Ipv6Addr>().ok())
         .map(|address| hex(&address.octets()))
         .collect();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let routes = namespace.within(|| std::fs::read_to_string("/proc/thread-self/net/ipv6_route"))??;
         let is_local = |address: &String| {

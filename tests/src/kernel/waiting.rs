@@ -14,7 +14,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::packet::fragment_id;
@@ -36,6 +35,11 @@ struct Fragment {
 impl Fragment {
     fn over(&self) -> Instant {
         self.came + self.lives.1 + LATE
+    }
+
+    /// Whether its time is over by the scenario's clock.
+    fn is_gone(&self, skipped: Duration) -> bool {
+        skipped - self.skipped >= self.lives.0
     }
 }
 
@@ -62,6 +66,7 @@ impl Waiting {
         if self.is_left(id) {
             return Err(cannot("another scenario's fragments have the same identification"));
         }
+        self.left.remove(&id);
         let tenth = if packet[0] >> 4 == 4 { 3 } else { 6 };
         let lives = (Duration::from_secs(10 * tenth), Duration::from_secs(tenth));
         self.own.push(Fragment { id, came: Instant::now(), skipped, lives });
@@ -85,14 +90,16 @@ impl Waiting {
         quote.and_then(fragment_id).is_some_and(|id| self.left.contains_key(&id))
     }
 
-    /// Makes it so that just those fragments are gone whose time is over when `skipped` has passed.
-    pub(crate) fn age(&mut self, skipped: Duration) -> io::Result<()> {
-        let is_gone = |fragment: &Fragment| skipped - fragment.skipped >= fragment.lives.0;
-        if let Some(over) = self.own.iter().filter(|fragment| is_gone(fragment)).map(Fragment::over).max() {
-            sleep(over.saturating_duration_since(Instant::now()));
-        }
-        let is_too_old = |fragment: &&Fragment| fragment.came.elapsed() + MARGIN >= fragment.lives.1;
-        if self.own.iter().filter(|fragment| !is_gone(fragment)).any(|fragment| is_too_old(&fragment)) {
+    /// How long until all those fragments are gone whose time is over when `skipped` has passed.
+    pub(crate) fn until_gone(&self, skipped: Duration) -> Duration {
+        let last = self.own.iter().filter(|fragment| fragment.is_gone(skipped)).map(Fragment::over).max();
+        last.map_or(Duration::ZERO, |over| over.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether all others are still there.
+    pub(crate) fn check(&self, skipped: Duration) -> io::Result<()> {
+        let is_too_old = |fragment: &Fragment| fragment.came.elapsed() + MARGIN >= fragment.lives.1;
+        if self.own.iter().any(|fragment| !fragment.is_gone(skipped) && is_too_old(fragment)) {
             return Err(cannot("fragments have waited for too long"));
         }
         Ok(())

@@ -28,7 +28,8 @@ impl Draw for Imposed {
     fn offset(&mut self, ask: &Ask<'_>) -> u16 {
         let original = words::tuple(ask.original);
         let drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let reply = drawn.iter().find(|(known, _)| *known == original).map(|(_, reply)| reply.l4);
+        // Zones may hold the same tuple twice; the new one stands last.
+        let reply = drawn.iter().rev().find(|(known, _)| *known == original).map(|(_, reply)| reply.l4);
         let port = match (reply, ask.manip) {
             (Some(L4::Ports(_, dst)), uct_engine::Manip::Src) => dst,
             (Some(L4::Ports(src, _)), uct_engine::Manip::Dst) => src,
