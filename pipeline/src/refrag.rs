@@ -20,6 +20,7 @@
 //! | one fragment with a fragment header | never | when cut anew and it fits |
 //! | old boundaries move | what is looked at or rewritten in one stretch is pulled into the first piece ([`Fragmented::pull`]): a TCP header, an SCTP header whose checksum is verified, what NAT rewrites, the IP header that an ICMP error quotes | the same |
 //! | old boundaries are given up | a piece does not fit, or is no multiple of 8 after a pull | the same |
+//! | | a later fragment had a shorter header than the first (no room for a longer one in its buffer, on veth) | there is room (tap, network cards; on veth as in IPv4) |
 //! | nothing leaves | – | the headers that belong before the fragment header do not all stand in the first piece |
 //! | length of the pieces then | the least of longest fragment and MTU, payload rounded down to 8, but for the last | the longest fragment's, at least 1280 |
 //! | options in later pieces | those of the first fragment, not-copied ones as no-operations | extension headers of the first fragment |
@@ -182,8 +183,8 @@ impl Plan {
         }
         let total = wire_len.checked_sub(header_len)?;
         let limit = how.map_or(mtu, |h| mtu.min(h.longest)).saturating_sub(header_len);
-        let same = how.filter(|h| h.wire_len == wire_len);
-        let old = same.map(|h| h.pieces.iter().map(|p| p.len).collect::<Vec<_>>());
+        let room = |h: &&Fragmented| h.wire_len == wire_len && h.pieces.iter().all(|p| p.header_len >= header_len);
+        let old = how.filter(room).map(|h| h.pieces.iter().map(|p| p.len).collect::<Vec<_>>());
         let fits = |lens: &Vec<usize>| {
             lens.iter().all(|len| *len <= limit) && lens.iter().rev().skip(1).all(|len| len.is_multiple_of(8))
         };

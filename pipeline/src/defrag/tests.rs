@@ -259,7 +259,7 @@ fn rules_of_ipv6() {
         0-8M nh=132, 8-60 nh=132                     => whole 60
         0-4 nh=6                                     => as is: 0+4
         A +pre, B +pre, C +pre                       => pre 0+24M pre 24+24M pre 48+12
-        A +pre, B, C                                 => pre 0+60
+        A +pre, B, C                                 => pre 0+24M pre 24+24M pre 48+12
         A, B +pre, C +pre                            => ABC
         A / 0-60 / B, C                              => nothing / nothing / nothing
         B / 0-16 / A, C                              => nothing / nothing / ABC
@@ -587,6 +587,7 @@ fn recorded_from_the_kernel() {
         let (words, rest) = line.split_once('<').unwrap();
         let (sent, want) = rest.split_once('>').unwrap();
         let mut got: Vec<Vec<u8>> = vec![];
+        let mut roomless = false;
         for mut bytes in hex(sent) {
             let len = bytes.len();
             let packet = Packet::parse(&mut bytes, len).unwrap();
@@ -601,6 +602,11 @@ fn recorded_from_the_kernel() {
                     let Datagram { mut bytes, wire_len, fragmented, .. } = *whole;
                     hop(&mut bytes);
                     let fragmented = looked_at(&bytes, &fragmented);
+                    // These were recorded on veth, where there is no room for headers that count as unfragmentable now:
+                    // docs/differences.md.
+                    roomless |= bytes[0] >> 4 == 6
+                        && (matches!(bytes[6], 0 | 43 | 60)
+                            || fragmented.pieces.iter().any(|p| p.header_len != fragmented.pieces[0].header_len));
                     refrag::cut(&bytes, wire_len, Some(&fragmented), 1500, || 7, |p, _| got.push(p.to_vec())).unwrap();
                 }
                 Gathered::Held { .. } | Gathered::Dropped(_) => {}
@@ -608,7 +614,7 @@ fn recorded_from_the_kernel() {
         }
         let mut want = hex(want);
         got.iter_mut().chain(&mut want).for_each(anonymous);
-        assert_eq!(got, want, "{words}");
+        assert!(got == want || roomless, "{words}\n{got:?}\n{want:?}");
         count += want.len();
     }
     assert!(count > 200, "{count} packets");
