@@ -12,5 +12,6 @@ mod lesson;
 mod nat;
 mod pages;
 mod pains;
+mod rolls;
 mod states;
 mod travel;
