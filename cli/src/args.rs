@@ -55,6 +55,8 @@ pub enum Command {
     },
     /// Read and set the settings of a running router, under the kernel's names
     Sysctl(Sysctl),
+    /// Measure how fast this machine tracks and translates
+    Bench(Bench),
     /// Print completions for a shell: `uct completions bash > /etc/bash_completion.d/uct`
     Completions {
         /// The shell
@@ -571,6 +573,67 @@ pub struct Stats {
     /// One JSON object a counter
     #[arg(long)]
     pub json: bool,
+}
+
+/// Measure how fast this machine tracks and translates.
+///
+/// Builds a table of connections and sends packets of random ones through the whole path: parse, track, NAT, checksums, TTL, route.
+/// Prints what a packet and a new connection cost, the memory of a connection, and beside them what one random access to memory
+/// costs in the same run; every time also as a ratio to that, so that figures of two machines can be compared.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:\n  \
+uct bench                                             a million TCP connections with SNAT\n  \
+uct bench --connections 65536 --threads 2\n  \
+uct bench --proto udp --nat none --json")]
+pub struct Bench {
+    /// Connections in the table
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+
+    /// Threads that send packets, after one has
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+
+    /// What the connections speak
+    #[arg(long, value_enum, default_value_t = ProtoArg::Tcp)]
+    pub proto: ProtoArg,
+
+    /// How they are translated
+    #[arg(long, value_enum, default_value_t = NatArg::Snat)]
+    pub nat: NatArg,
+
+    /// Packets that are handed over together
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub batch: u16,
+
+    /// How long each measurement takes
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    pub seconds: f64,
+
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A protocol to measure with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProtoArg {
+    /// TCP, with windows that move
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+/// A translation to measure with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NatArg {
+    /// None: packets are tracked only
+    None,
+    /// The source, as of clients behind a router
+    Snat,
+    /// The destination, as of a port forwarded to a server
+    Dnat,
 }
 
 /// Where a capture was taken.

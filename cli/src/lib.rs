@@ -3,9 +3,11 @@
 //! The library holds what the binary's sub-commands are made of, so that tests reach it.
 
 pub mod args;
+pub mod bench;
 pub mod check;
 pub mod conntrack;
 pub mod diff;
+pub mod events;
 pub mod explain;
 pub mod files;
 pub mod history;

@@ -18,6 +18,7 @@ use uct_pipeline::router::{Emit, Observer, Silent};
 use crate::Failure;
 use crate::args;
 use crate::conntrack::format::{Format, Output, OutputError, Seen};
+use crate::events::{Heard, Hearing};
 use crate::explain::annotate::Annotator;
 use crate::explain::observer::Explainer;
 use crate::explain::tee::{Loss, Tee};
@@ -42,20 +43,21 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
         return print(&opened.topology.to_string()).map(|()| ExitCode::SUCCESS);
     }
     let Session { names, replay, mut source } = opened.start()?;
-    if args.events {
-        replay.router().engine().listen(Listening::Yes);
-    }
+    let listening = if args.events { Listening::Yes } else { Listening::No };
+    replay.router().engine().listen(listening);
     let topology = replay.router().topology().clone();
     let mut job = Job { args, output, names, replay, stdout: Stdout::Read, started: Instant::now() };
 
     let mut silent = Silent;
+    let mut hearing = Hearing::of(listening);
     let fault = match &args.out.write {
         Some(path) if args.out.annotate => {
             let mut annotator = Annotator::create(path, topology).map_err(unwritten)?;
             let mut explainer = Explainer::new(job.replay.router());
             let mut source = Tee::new(source, Loss::default());
-            let fault = job.drive(&mut source, &mut Discard, &mut explainer, |step, source, _, explainer| {
+            let fault = job.drive(&mut source, &mut Discard, &mut explainer, |step, source, _, explainer, heard| {
                 let explanation = explainer.finish(step, source.interface_name());
+                heard.extend(explanation.logged().map(|line| Heard::Log { at: step.at, line: line.to_owned() }));
                 annotator.write(&explanation, source).map_err(unwritten)
             })?;
             job.wait(source.inner(), &mut Discard, &mut silent)?;
@@ -65,7 +67,8 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
         Some(path) => {
             let mut writer = Writer::create(path).map_err(unwritten)?;
             let mut sink = ToSink::new(&mut writer, &topology).map_err(unwritten)?;
-            let fault = job.drive(&mut source, &mut sink, &mut silent, |_, _, sink, _| {
+            let fault = job.drive(&mut source, &mut sink, &mut hearing, |_, _, sink, hearing, heard| {
+                hearing.take(heard);
                 sink.take_fault().map_or(Ok(()), |e| Err(unwritten(e)))
             })?;
             job.wait(&source, &mut sink, &mut silent)?;
@@ -73,7 +76,10 @@ pub fn run(args: &args::Replay) -> Result<ExitCode, Failure> {
             fault
         }
         None => {
-            let fault = job.drive(&mut source, &mut Discard, &mut silent, |_, _, _, _| Ok(()))?;
+            let fault = job.drive(&mut source, &mut Discard, &mut hearing, |_, _, _, hearing, heard| {
+                hearing.take(heard);
+                Ok(())
+            })?;
             job.wait(&source, &mut Discard, &mut silent)?;
             fault
         }
@@ -131,17 +137,17 @@ impl Job<'_> {
         source: &mut S,
         out: &mut E,
         observer: &mut O,
-        mut after: impl FnMut(&Step, &mut S, &mut E, &mut O) -> Result<(), Failure>,
+        mut after: impl FnMut(&Step, &mut S, &mut E, &mut O, &mut Vec<Heard>) -> Result<(), Failure>,
     ) -> Result<Option<Failure>, Failure> {
         const LOOK: u64 = 4096;
         let bar = progress(&self.args.input.capture);
-        let mut events = Vec::new();
+        let mut heard = Vec::new();
         let mut text = String::new();
         let mut frames = 0;
         let fault = loop {
             match self.replay.step(source, out, observer) {
                 Ok(Some(step)) => {
-                    after(&step, source, out, observer)?;
+                    after(&step, source, out, observer, &mut heard)?;
                     frames += 1;
                     if frames % LOOK == 0 {
                         bar.set_position(step.offset);
@@ -151,7 +157,7 @@ impl Job<'_> {
                 Err(fault) => break Some(self.names.fault(&fault)),
             }
             if self.args.events {
-                self.print_events(&mut events, &mut text)?;
+                self.print_events(&mut heard, &mut text)?;
             }
         };
         bar.finish_and_clear();
@@ -179,15 +185,18 @@ impl Job<'_> {
         }
     }
 
-    fn print_events(&mut self, events: &mut Vec<uct_engine::Event>, text: &mut String) -> Result<(), Failure> {
-        self.replay.router().engine().take_events(events);
-        if events.is_empty() {
+    fn print_events(&mut self, heard: &mut Vec<Heard>, text: &mut String) -> Result<(), Failure> {
+        Heard::take_events(self.replay.router().engine(), heard);
+        if heard.is_empty() {
             return Ok(());
         }
         let format = Format::new(self.output, None, self.replay.now());
         text.clear();
-        for event in events.drain(..) {
-            format.event(&event, text);
+        for heard in heard.drain(..) {
+            match heard {
+                Heard::Event(event) => format.event(&event, text),
+                Heard::Log { at, line } => format.log(at, &line, text),
+            }
         }
         self.print(text)
     }

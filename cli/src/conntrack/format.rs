@@ -162,6 +162,21 @@ impl<'a> Format<'a> {
         out.push('\n');
     }
 
+    /// Prints what a rule's `log` statement says: a line among the events, an object in JSON, a comment in XML and `save`.
+    pub fn log(&self, at: Time, line: &str, out: &mut String) {
+        // Prefixes hold any characters but a quote and a newline; a comment ends at two hyphens.
+        let _ = match self.output.shape {
+            Shape::Line if self.output.has(Output::TIMESTAMP) => writeln!(out, "[{at}]\t    [LOG] {line}"),
+            Shape::Line => writeln!(out, "    [LOG] {line}"),
+            Shape::Json => {
+                let line = serde_json::to_string(line).unwrap_or_default();
+                writeln!(out, "{{\"event\":\"LOG\",\"event_timestamp\":{at},\"line\":{line}}}")
+            }
+            Shape::Xml => writeln!(out, "<!-- {} -->", line.replace("--", "- -")),
+            Shape::Save => writeln!(out, "# {line}"),
+        };
+    }
+
     fn view(&self, view: &View<'_>, out: &mut String) {
         // Writing into a string cannot fail.
         let _ = match self.output.shape {

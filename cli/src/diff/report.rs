@@ -170,10 +170,23 @@ impl Report {
             return s;
         };
         let _ = writeln!(s, "The two part at packet {}: {}", first.packet.bold(), first.what);
-        for sentence in &first.a {
+        // Where the words are the same, the values make the difference.
+        let values = |of: fn(&Field) -> &String| -> Vec<String> {
+            let fields = self.fields.iter().filter(|f| f.first == first.packet);
+            fields.map(|f| format!("{} {}", f.field, of(f))).collect()
+        };
+        let (a, b) = if first.a == first.b {
+            first.a.iter().for_each(|sentence| {
+                let _ = writeln!(s, "     {sentence}");
+            });
+            (vec![values(|f| &f.a).join(", ")], vec![values(|f| &f.b).join(", ")])
+        } else {
+            (first.a.clone(), first.b.clone())
+        };
+        for sentence in a {
             let _ = writeln!(s, "  {} {sentence}", "a:".red());
         }
-        for sentence in &first.b {
+        for sentence in b {
             let _ = writeln!(s, "  {} {sentence}", "b:".green());
         }
         let _ = writeln!(s, "\n{} of {} packets are treated differently:\n", self.different, self.packets);

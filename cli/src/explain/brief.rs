@@ -46,7 +46,7 @@ fn way(way: &Way, out: &mut String) {
         match (&way.connection, info) {
             (_, "invalid") => {
                 let why = way.steps.iter().find_map(|s| match s {
-                    Step::Invalid { why, .. } => Some(why.as_str()),
+                    Step::Invalid { why, .. } => Some(words::reason(why)),
                     _ => None,
                 });
                 let _ = write!(out, "{}", format_args!("INVALID {}", why.unwrap_or_default()).red().bold());

@@ -40,6 +40,16 @@ pub struct Explanation {
     pub ways: Vec<Way>,
 }
 
+impl Explanation {
+    /// What `log` statements said.
+    pub fn logged(&self) -> impl Iterator<Item = &str> {
+        self.ways.iter().flat_map(|way| &way.steps).filter_map(|step| match step {
+            Step::Log { line, .. } => Some(line.as_str()),
+            _ => None,
+        })
+    }
+}
+
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -331,7 +341,7 @@ pub enum Step {
     /// A rule matched.
     Rule { rule: Rule },
     /// A `log` statement.
-    Log { rule: Rule, prefix: String },
+    Log { rule: Rule, prefix: String, line: String },
     /// A base chain was asked.
     Chain { hook: &'static str, chain: String, decision: String, rule: Option<Rule> },
     /// A NAT rule asks for this.

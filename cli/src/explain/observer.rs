@@ -13,7 +13,7 @@ use uct_engine::tcp::{Ceiling, Class, Exception, Next, Peer, TcpState, Tests, Wi
 use uct_engine::{
     Confirm, Conn, ConnId, Direction, Entry, Gone, Hook, Info, Invalid, Manip, Packet, Sysctl, Time, Tuple, Zone,
 };
-use uct_nat::rules::{ChainId, Context, Decision as RuleDecision, RuleId, Verdict as RuleVerdict};
+use uct_nat::rules::{ChainId, Decision as RuleDecision, Logged, RuleId, Verdict as RuleVerdict};
 use uct_nat::{Decision, Mapping, PortChoice, Rewrite, Start};
 use uct_pipeline::defrag::Expired;
 use uct_pipeline::icmp_error::Silence;
@@ -280,9 +280,9 @@ impl uct_nat::rules::Observer for Explainer {
         }
     }
 
-    fn log(&mut self, rule: RuleId, prefix: &str, _: &Context<'_>) {
-        if let Some(rule) = self.rule(rule) {
-            self.push(Step::Log { rule, prefix: prefix.to_owned() });
+    fn log(&mut self, logged: &Logged<'_, '_>) {
+        if let Some(rule) = self.rule(logged.rule) {
+            self.push(Step::Log { rule, prefix: logged.log.prefix.to_string(), line: logged.to_string() });
         }
     }
 }

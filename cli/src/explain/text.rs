@@ -118,7 +118,9 @@ fn step(step: &Step, at: usize, way: &Way, out: &mut String) {
             row("state", &format!("{arrow}  {segment} in {direction} direction: {why}"), out);
         }
         Step::Exception { why } => row("", why, out),
-        Step::Window { verdict, receiver_unseen, tests, .. } => window(verdict, *receiver_unseen, tests, out),
+        Step::Window { verdict, receiver_unseen, tests, .. } => {
+            window(verdict, *receiver_unseen, way.info != Some("invalid"), tests, out);
+        }
         Step::Ends { original, reply } => {
             row("ends", &end("original", original), out);
             more(&end("reply   ", reply), out);
@@ -147,7 +149,7 @@ fn step(step: &Step, at: usize, way: &Way, out: &mut String) {
         // What decides is told with the decision.
         Step::Rule { rule: r } if decides(r, &way.steps[at + 1..]) => {}
         Step::Rule { rule: r } => row("rule", &rule(r), out),
-        Step::Log { prefix, rule: r } => row("log", &format!("{prefix:?} {}", words::place(r)), out),
+        Step::Log { line, rule: r, .. } => row("log", &format!("{line}  {}", words::place(r)), out),
         Step::Chain { hook, chain, decision, rule: r } => {
             let by = r.as_ref().map_or_else(|| "by its policy".to_owned(), rule);
             let decision = if decision == "accept" { decision.clone() } else { decision.red().to_string() };
@@ -186,7 +188,8 @@ fn lookup(tuple: &TupleView, zone: u16, found: Option<&ConnRef>, direction: Opti
     row("lookup", &format!("{} {}{zone}: {found}", tuple.protocol, tuple.text), out);
 }
 
-fn window(verdict: &str, receiver_unseen: bool, tests: &[WindowTest], out: &mut String) {
+fn window(verdict: &str, receiver_unseen: bool, is_accepted: bool, tests: &[WindowTest], out: &mut String) {
+    let is_inside = verdict == "inside";
     let verdict = match verdict {
         "inside" => verdict.to_owned(),
         _ => verdict.replace('_', " ").red().to_string(),
@@ -194,9 +197,14 @@ fn window(verdict: &str, receiver_unseen: bool, tests: &[WindowTest], out: &mut 
     if tests.is_empty() {
         return row("window", &format!("{verdict}: nothing to compare with yet"), out);
     }
-    let hint = if receiver_unseen { ", though nothing was seen of the receiver yet" } else { "" };
-    row("window", &format!("{verdict}{hint}"), out);
-    for t in tests {
+    // A segment cannot be held against a receiver of whom nothing is known; the engine accepts it.
+    let is_vague = receiver_unseen && is_accepted;
+    match (is_vague, is_inside) {
+        (true, true) => row("window", "inside, though nothing was seen of the receiver yet", out),
+        (true, false) => row("window", "not to be judged: nothing was seen of the receiver yet", out),
+        (false, _) => row("window", &verdict, out),
+    }
+    for t in tests.iter().filter(|t| !is_vague || matches!(t.test, "I" | "II")) {
         let sign = if matches!(t.test, "I" | "III") { '≤' } else { '≥' };
         let holds = if t.holds { "holds".to_owned() } else { "fails".red().bold().to_string() };
         let distance = t.bound.wrapping_sub(t.value) as i32;

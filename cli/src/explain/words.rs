@@ -90,9 +90,7 @@ fn tracking(way: &Way, words: &mut Vec<String>) {
     let opened = way.steps.iter().any(|s| matches!(s, Step::Opened { .. }));
     for step in &way.steps {
         match step {
-            Step::Gone { connection: conn, why, .. } => {
-                words.push(format!("{} leaves the table: {why}.", capital(&connection(conn))))
-            }
+            Step::Gone { connection: conn, why, .. } if !is_own(way, conn) => words.push(leaves(conn, why)),
             Step::Tracked { connection: id, info: "related", .. } if is_error => {
                 let quoted = way.came.as_ref().and_then(|h| h.quoted.as_ref());
                 let quoted = quoted.map_or(String::new(), |q| format!(" ({q})"));
@@ -115,9 +113,7 @@ fn tracking(way: &Way, words: &mut Vec<String>) {
                 words.push("It goes untracked: it has no connection, and NAT leaves it alone.".to_owned())
             }
             Step::Invalid { why, remedy, .. } => {
-                // The kernel's log repeats the word.
-                let why =
-                    why.strip_prefix("invalid new: ").or_else(|| why.strip_prefix("invalid rst: ")).unwrap_or(why);
+                let why = reason(why);
                 let because = way.steps.iter().find_map(|s| match s {
                     Step::Transition { outcome: "invalid", why, .. } => Some(format!(": {why}")),
                     _ => None,
@@ -134,6 +130,20 @@ fn tracking(way: &Way, words: &mut Vec<String>) {
             _ => {}
         }
     }
+}
+
+/// Why a packet is invalid, without the word that the kernel's log repeats.
+pub fn reason(why: &str) -> &str {
+    why.strip_prefix("invalid new: ").or_else(|| why.strip_prefix("invalid rst: ")).unwrap_or(why)
+}
+
+/// Whether this connection is the packet's own: that it ends is told after what it was.
+fn is_own(way: &Way, conn: &ConnRef) -> bool {
+    way.connection.as_ref().is_some_and(|c| c.id == conn.id)
+}
+
+fn leaves(conn: &ConnRef, why: &str) -> String {
+    format!("{} leaves the table: {why}.", capital(&connection(conn)))
 }
 
 /// The numbers behind a violated window, with the packets that set the bounds.
@@ -204,6 +214,13 @@ fn states(way: &Way, words: &mut Vec<String>) {
                 words.push("It begins beyond the receiver's window, but by less than one whole window: it passes, and does not refresh the timeout.".to_owned());
             }
             _ => {}
+        }
+    }
+    for step in &way.steps {
+        if let Step::Gone { connection: conn, why, .. } = step
+            && is_own(way, conn)
+        {
+            words.push(leaves(conn, why));
         }
     }
 }
@@ -303,7 +320,9 @@ pub fn decision(nat: &NatStep) -> Option<String> {
             }
         }
         "exhausted" => {
-            if let Some(search) = &nat.search {
+            if let Some(search) = nat.search.as_ref().filter(|s| s.first == s.last) {
+                let _ = write!(s, "; the only {word} that the rule allows, {}, is taken", search.first);
+            } else if let Some(search) = &nat.search {
                 let _ = write!(
                     s,
                     "; none of {} {word}s of {}-{} that were tried is free",

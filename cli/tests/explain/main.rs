@@ -8,6 +8,7 @@ mod golden;
 mod invalid;
 mod lab;
 mod nat;
+mod pages;
 mod pains;
 mod states;
 mod travel;

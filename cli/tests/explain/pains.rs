@@ -118,9 +118,9 @@ table ip nat {
             s.wan(datagram((PEER, 6000), (ROUTER, 5000)));
             s.lan(datagram((INSIDE[0], 5000), (PEER, 6000)));
             // The same with a port whose strangers are dropped at input.
-            s.wan(datagram((PEER, 6000), (ROUTER, 5001)));
-            s.lan(datagram((INSIDE[0], 5001), (PEER, 6000)));
-            s.wan(datagram((PEER, 6000), (ROUTER, 5001)));
+            s.wan(datagram((PEER, 6001), (ROUTER, 5001)));
+            s.lan(datagram((INSIDE[0], 5001), (PEER, 6001)));
+            s.wan(datagram((PEER, 6001), (ROUTER, 5001)));
         },
     },
     Pain {
@@ -405,8 +405,13 @@ fn the_kernel_does_the_same() {
     }
     let mut kernel = Kernel::new().expect("a kernel");
     for pain in PAINS {
-        let mut subject = PathSubject::default();
-        let outcome = uct_tests::run::replay(&mut kernel, Some(&mut subject), &pain.scenario()).expect(pain.name);
+        // A machine that is busy elsewhere may be too slow for a story's times.
+        let mut play = || uct_tests::run::replay(&mut kernel, Some(&mut PathSubject::default()), &pain.scenario());
+        let outcome = (0..20)
+            .map(|_| play())
+            .find(|done| !done.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::TimedOut))
+            .expect("a machine that is fast enough")
+            .expect(pain.name);
         if let Some(difference) = outcome.difference {
             panic!("{}, step {}:\n{}", pain.name, difference.step, difference.lines.join("\n"));
         }

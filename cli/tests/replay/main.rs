@@ -4,5 +4,6 @@ mod again;
 mod bad_input;
 mod captures;
 mod inferred;
+mod logged;
 mod uct;
 mod vantage;

@@ -4,6 +4,7 @@
 //! symbol such as `ssh` means depends on the type of what it is compared with, so the parser leaves it alone; `check` decides.
 
 use super::fields::Selector;
+use super::log::Log;
 use super::source::Span;
 use std::rc::Rc;
 
@@ -218,9 +219,7 @@ pub(crate) enum StmtKind {
         map: Expr,
     },
     Counter(Option<Name>),
-    Log {
-        prefix: Option<String>,
-    },
+    Log(Log),
     Limit(Limit),
     CtCount {
         excess: Excess,

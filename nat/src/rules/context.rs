@@ -1,7 +1,7 @@
 //! What a rule may look at and change: the packet and what is known about it.
 
 use super::types::pack_name;
-use super::{Hook, RuleId};
+use super::{Hook, Logged, RuleId};
 use std::fmt;
 use std::net::IpAddr;
 use uct_engine::{Conn, Direction, Engine, Info, Packet, Template, Time};
@@ -164,9 +164,9 @@ pub trait Observer {
         let _ = rule;
     }
 
-    /// A `log` statement was passed, by this packet.
-    fn log(&mut self, rule: RuleId, prefix: &str, cx: &Context<'_>) {
-        let _ = (rule, prefix, cx);
+    /// A `log` statement was passed.
+    fn log(&mut self, logged: &Logged<'_, '_>) {
+        let _ = logged;
     }
 }
 

@@ -11,6 +11,7 @@
 use super::action::{Decision, NatVerdict, Reject, Verdict};
 use super::ast::{Excess, NatKind, Policy};
 use super::context::{Context, MaxSeg, Observer, Tracking};
+use super::log::Logged;
 use super::program::{Compare, CompiledRule, Data, Jump, NatOp, Op, Operand, Want};
 use super::ruleset::Ruleset;
 use super::types::Interval;
@@ -202,7 +203,7 @@ impl Ruleset {
                 packets.fetch_add(1, Ordering::Relaxed);
                 bytes.fetch_add(cx.packet.wire_len() as u64, Ordering::Relaxed);
             }
-            Op::Log(prefix) => observer.log(rule, prefix, cx),
+            Op::Log(log) => observer.log(&Logged { rule, log, cx }),
             // As measured: a packet with a zone is past `notrack`, and of two zones the first holds.
             Op::Notrack if matches!(cx.tracking, Tracking::Before) && cx.template.zone == Zone::DEFAULT => {
                 cx.tracking = Tracking::Untracked;

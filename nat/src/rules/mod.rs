@@ -55,6 +55,7 @@ mod fields;
 mod lex;
 mod limit;
 mod load;
+mod log;
 mod lower;
 mod names;
 mod parse;
@@ -69,6 +70,7 @@ pub use context::{
     AddressType, Context, Fib, IfName, MaxSeg, NoFib, Observer, PacketType, Reachable, Silent, Tracking,
 };
 pub use error::{Colour, Error};
+pub use log::{Log, LogFlags, LogLevel, Logged};
 pub use ruleset::{ChainView, Expectation, Helper, RuleView, Ruleset, Step};
 pub use source::{FileId, Files, Location, NoFiles, Sources, Span};
 use std::fmt;

@@ -3,6 +3,7 @@
 use super::RuleId;
 use super::action::Reject;
 use super::fields::{CtDir, CtKey, FibAddress, FibResult, Header, MetaKey};
+use super::log::Log;
 use super::types::Interval;
 use crate::Flags;
 
@@ -111,7 +112,7 @@ pub(crate) enum Op {
     },
     Jump(Jump),
     Counter(u32),
-    Log(Box<str>),
+    Log(Box<Log>),
     Limit(u32),
     CtCount(u32),
     Notrack,

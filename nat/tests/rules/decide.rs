@@ -8,8 +8,8 @@ use uct_engine::{
     Confirm, Ct, Engine, Family, Info, Packet, Protocol, Silent as Quiet, Template, Time, Track, Tracked,
 };
 use uct_nat::rules::{
-    AddressType, Context, Decision, Fib, Hook, IfName, MaxSeg, NatVerdict, NoFib, Observer, PacketType, Reachable,
-    Reject, RuleId, Ruleset, Silent, Step, Tracking,
+    AddressType, Context, Decision, Fib, Hook, IfName, Logged, MaxSeg, NatVerdict, NoFib, Observer, PacketType,
+    Reachable, Reject, RuleId, Ruleset, Silent, Step, Tracking,
 };
 
 const SYN: u8 = 2;
@@ -68,8 +68,8 @@ impl Observer for Heard {
         self.matched.push(rule);
     }
 
-    fn log(&mut self, _: RuleId, prefix: &str, _: &Context<'_>) {
-        self.logged.push(prefix.to_owned());
+    fn log(&mut self, logged: &Logged<'_, '_>) {
+        self.logged.push(logged.log.prefix.to_string());
     }
 }
 

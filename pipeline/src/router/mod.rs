@@ -20,24 +20,20 @@
 //! POSTROUTING) was measured on Linux 6.18.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use uct_engine::{
-    Confirm, Ct, Direction, Engine, Family, Gone, Hook, Manip, Packet, Sysctl, Template, Time, Track, Tracked,
-};
+use uct_engine::{Engine, Hook, Packet, Sysctl, Time};
 use uct_nat::rules::{IfName, Ruleset, Step};
-use uct_nat::{Draw, Here, Mapping, Nat, Pending, Refusal, Seeded};
+use uct_nat::{Draw, Nat, Seeded};
 
 use crate::defrag::{self, Defrag, Gathered};
 use crate::icmp_error::{Addressed, RateLimit};
 use crate::link;
 use crate::offload::Offload;
-use crate::options::Options;
-use crate::refrag::{self, Fragmented};
+use crate::refrag;
 use crate::route::{self, Hop, Routes};
 use crate::topology::{DEFAULT_MTU, Dev, Topology};
 
@@ -47,15 +43,19 @@ mod links;
 mod observe;
 mod options;
 mod own;
+mod passing;
 mod pull;
 mod rules;
 mod stats;
+mod stops;
 mod swap;
 
 use answer::Answer;
 pub use drop::{Drop, RuleId};
 pub use observe::{Cause, Observer, Silent};
+use passing::{Halt, Origin, Passing, Tracking};
 pub use stats::Stats;
+use stops::interface;
 pub use swap::{Change, InForce};
 
 /// How many connections are destroyed between two looks at the clock.
@@ -134,89 +134,6 @@ pub struct Arrival<'a> {
     pub link: Option<link::PacketType>,
     /// What its sender left to a card.
     pub offload: Offload,
-}
-
-/// A packet within the router.
-#[derive(Debug)]
-struct Passing<'p> {
-    packet: Packet<'p>,
-    at: Time,
-    origin: Origin,
-    hop: Option<Hop>,
-    /// Of an own packet: the link on which a link-local destination is.
-    link: Option<Dev>,
-    /// For whom it was, besides what its own header says.
-    addressed: Addressed,
-    mark: u32,
-    template: Template,
-    tracking: Tracking,
-    /// What its sender left to a card.
-    offload: Offload,
-    /// How it was cut when it came, if it was put together here.
-    fragmented: Option<Fragmented>,
-    /// Its IPv4 options, once they have been read.
-    options: Options,
-}
-
-/// Where a packet came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    /// By an interface.
-    Interface(Dev),
-    /// From the router itself.
-    Own,
-    /// From the router itself, and by lo back to it.
-    Loopback,
-}
-
-/// What is known of a packet's connection.
-#[derive(Debug)]
-enum Tracking {
-    /// Tracking has not been asked.
-    Before,
-    /// It has one.
-    Tracked(Tracked),
-    /// A rule or the tracker said that it needs none.
-    Untracked,
-    /// The tracker said no.
-    Invalid,
-}
-
-/// Why a packet stops, and what its sender is told.
-#[derive(Debug)]
-struct Halt {
-    why: Drop,
-    answer: Option<Answer>,
-}
-
-impl From<Drop> for Halt {
-    fn from(why: Drop) -> Self {
-        Halt { why, answer: None }
-    }
-}
-
-impl<'p> Passing<'p> {
-    fn new(packet: Packet<'p>, at: Time, origin: Origin) -> Self {
-        Passing {
-            packet,
-            at,
-            origin,
-            hop: None,
-            link: None,
-            addressed: Addressed::default(),
-            mark: 0,
-            template: Template::default(),
-            tracking: Tracking::Before,
-            offload: Offload::default(),
-            fragmented: None,
-            options: Options::default(),
-        }
-    }
-}
-
-/// An interface as the connections that borrow its address remember it: Linux counts them from 1.
-fn interface(dev: Dev) -> NonZeroU32 {
-    NonZeroU32::MIN.saturating_add(dev.0.into())
 }
 
 /// The interfaces' names, as rules compare them.
@@ -497,118 +414,6 @@ impl Router {
                 Step::Confirm => self.confirm(p, observer)?,
             }
         }
-        Ok(())
-    }
-
-    /// Stop 4.
-    fn track(&self, p: &mut Passing<'_>, hook: Hook, observer: &mut impl Observer) -> Result<(), Halt> {
-        if !matches!(p.tracking, Tracking::Before) {
-            if matches!(p.tracking, Tracking::Untracked) {
-                observer.untracked();
-            }
-            return Ok(()); // a rule said notrack, or it carries the connection of the packet that it answers
-        }
-        if hook == Hook::Prerouting && self.engine.settings().is_on(Sysctl::Checksum) {
-            p.pull_for_tracking();
-        }
-        p.tracking = match self.engine.track(&p.packet, hook, &p.template, p.at, observer) {
-            Track::Tracked(tracked) => {
-                if observer.is_listening() {
-                    observer.tracked(&tracked.ct.entry(p.at), tracked.dir, tracked.info);
-                }
-                Tracking::Tracked(tracked)
-            }
-            Track::Untracked => {
-                observer.untracked();
-                Tracking::Untracked
-            }
-            Track::Invalid(why) => {
-                observer.invalid(why);
-                Tracking::Invalid
-            }
-            Track::TableFull => return Err(Drop::TableFull.into()),
-        };
-        Ok(())
-    }
-
-    /// Stops 5 and 7: the decision about one end of a new connection, and the rewriting of every packet.
-    fn translate(&self, p: &mut Passing<'_>, hook: Hook, observer: &mut impl Observer) -> Result<(), Halt> {
-        let (Some(manip), Tracking::Tracked(tracked)) = (Manip::at(hook), &p.tracking) else { return Ok(()) };
-        let pending = uct_nat::pending(&tracked.ct, tracked.info, manip);
-        if pending != Pending::Nothing {
-            let mapping = self.decide(p, hook, observer)?;
-            let here = self.here(p, hook, &mapping);
-            if let (Pending::Decision, Tracking::Tracked(tracked)) = (pending, &mut p.tracking)
-                && let Some(unconfirmed) = tracked.ct.unconfirmed()
-            {
-                let decision = self.nat.setup(&self.engine, unconfirmed, manip, &mapping, &here, p.at);
-                match decision {
-                    Ok(Some(decision)) => observer.mapped(&decision),
-                    Ok(None) => {}
-                    Err(_) => return Err(Drop::NoAddress.into()),
-                }
-            }
-        }
-        let Tracking::Tracked(tracked) = &p.tracking else { return Ok(()) };
-        let out = p.hop.map(|hop| interface(hop.dev));
-        match uct_nat::translate(&mut p.packet, &tracked.ct, tracked.dir, tracked.info, hook, out) {
-            Ok(rewrite) => {
-                observer.rewritten(hook, &rewrite, &p.packet);
-                let info = tracked.info;
-                p.pull_for_nat(info, &rewrite);
-                Ok(())
-            }
-            Err(why) => {
-                if let (Refusal::InterfaceChanged, Ct::Confirmed(conn)) = (why, &tracked.ct)
-                    && self.engine.kill(conn, tracked.dir, &p.packet, p.at)
-                {
-                    observer.gone(conn, p.at, Gone::InterfaceChanged);
-                }
-                Err(Drop::Nat(why).into())
-            }
-        }
-    }
-
-    /// The addresses that masquerade and redirect borrow.
-    fn here(&self, p: &Passing<'_>, hook: Hook, mapping: &Mapping) -> Here {
-        match (mapping, p.hop, p.origin) {
-            (Mapping::Masquerade { .. }, Some(hop), _) => {
-                Here { address: self.routes.masquerade(hop, p.packet.dst()), interface: Some(interface(hop.dev)) }
-            }
-            (Mapping::Redirect { .. }, ..) if hook == Hook::Output => {
-                let address = match p.packet.family() {
-                    Family::Ipv4 => std::net::Ipv4Addr::LOCALHOST.into(),
-                    Family::Ipv6 => std::net::Ipv6Addr::LOCALHOST.into(),
-                };
-                Here { address: Some(address), interface: None }
-            }
-            (Mapping::Redirect { .. }, _, Origin::Interface(iif)) => {
-                Here { address: self.routes.primary(iif, p.packet.dst()), interface: None }
-            }
-            _ => Here::default(),
-        }
-    }
-
-    /// Stop 8, first half: a new connection enters the table, and what happened to it is told.
-    fn confirm(&self, p: &mut Passing<'_>, observer: &mut impl Observer) -> Result<(), Halt> {
-        let Tracking::Tracked(Tracked { ct, dir, info }) = std::mem::replace(&mut p.tracking, Tracking::Untracked)
-        else {
-            return Ok(());
-        };
-        if matches!(ct, Ct::Unconfirmed(_)) && dir == Direction::Reply {
-            return Ok(()); // an answer to a packet that was refused: its connection never was
-        }
-        let confirm = self.engine.confirm(ct, p.at);
-        observer.confirmed(&confirm);
-        let conn = match confirm {
-            Confirm::Known(conn) | Confirm::Merged(conn) => conn,
-            Confirm::Inserted(conn) => {
-                self.nat.confirmed(&conn);
-                conn
-            }
-            Confirm::Clash(_) => return Err(Drop::Clash.into()),
-        };
-        p.tracking = Tracking::Tracked(Tracked { ct: Ct::Confirmed(conn), dir, info });
         Ok(())
     }
 

@@ -22,7 +22,8 @@ use parking_lot::Mutex;
 use uct_engine::{Conn, Time};
 use uct_nat::rules::Ruleset;
 
-use super::{Router, interface, names};
+use super::stops::interface;
+use super::{Router, names};
 use crate::route::Routes;
 use crate::topology::{Dev, Interface, Topology};
 

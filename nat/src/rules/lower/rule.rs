@@ -167,7 +167,7 @@ impl Lowering {
                     Op::Counter(self.counters as u32 - 1)
                 }
             },
-            StmtKind::Log { prefix } => Op::Log(prefix.unwrap_or_default().into()),
+            StmtKind::Log(log) => Op::Log(Box::new(log)),
             StmtKind::Limit(limit) => {
                 self.limits.push(limit);
                 Op::Limit(self.limits.len() as u32 - 1)

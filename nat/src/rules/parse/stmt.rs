@@ -3,6 +3,7 @@
 use super::super::ast::*;
 use super::super::error::{Fault, Result, refuse};
 use super::super::lex::Kind;
+use super::super::log::{Log, LogFlags, LogLevel};
 use super::Parser;
 
 /// Statements nft knows and we do not, by their first word.
@@ -221,7 +222,7 @@ impl Parser<'_> {
 
     fn log(&mut self) -> Result<StmtKind> {
         self.advance();
-        let mut prefix = None;
+        let mut log = Log::default();
         let mut seen: Vec<String> = Vec::new();
         loop {
             let span = self.span();
@@ -239,13 +240,13 @@ impl Parser<'_> {
                     if text.node.contains('$') {
                         return refuse(text.span, "variables in a log prefix are not supported");
                     }
-                    prefix = Some(text.node);
+                    log.prefix = text.node.into();
                 }
                 "level" => {
                     self.advance();
-                    const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warn", "notice", "info", "debug"];
-                    if !LEVELS.contains(&self.word()) {
-                        return self.unexpected("a log level such as 'info'");
+                    match LogLevel::named(self.word()) {
+                        Some(level) => log.level = level,
+                        None => return self.unexpected("a log level such as 'info'"),
                     }
                     self.advance();
                 }
@@ -263,7 +264,7 @@ impl Parser<'_> {
                 }
                 "flags" => {
                     self.advance();
-                    self.log_flags()?;
+                    self.log_flags(&mut log.flags)?;
                 }
                 _ => break,
             }
@@ -274,22 +275,32 @@ impl Parser<'_> {
         if to_netlink && (given("level") || given("flags")) {
             return refuse(self.last_span(), "'level' and 'flags' cannot be combined with 'group'");
         }
-        Ok(StmtKind::Log { prefix })
+        Ok(StmtKind::Log(log))
     }
 
-    fn log_flags(&mut self) -> Result<()> {
+    fn log_flags(&mut self, flags: &mut LogFlags) -> Result<()> {
         match self.word() {
-            "all" | "ether" | "skuid" => {
+            "ether" | "skuid" => {
                 self.advance();
                 Ok(())
             }
+            "all" => {
+                self.advance();
+                *flags = LogFlags::all();
+                Ok(())
+            }
             family @ ("tcp" | "ip") => {
-                let known: &[&str] = if family == "tcp" { &["sequence", "options"] } else { &["options"] };
+                let known: &[(&str, LogFlags)] = match family {
+                    "tcp" => &[("sequence", LogFlags::TCP_SEQUENCE), ("options", LogFlags::TCP_OPTIONS)],
+                    _ => &[("options", LogFlags::IP_OPTIONS)],
+                };
                 self.advance();
                 loop {
-                    if !known.contains(&self.word()) {
-                        return self.unexpected(&format!("'{}'", known.join("' or '")));
-                    }
+                    let Some((_, flag)) = known.iter().find(|(word, _)| *word == self.word()) else {
+                        let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+                        return self.unexpected(&format!("'{}'", words.join("' or '")));
+                    };
+                    *flags |= *flag;
                     self.advance();
                     if !self.eat(",") {
                         return Ok(());
