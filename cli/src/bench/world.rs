@@ -218,7 +218,7 @@ impl Chunk {
                     next,
                     bytes: arrival.bytes,
                     wire_len: LEN,
-                    offload: Offload::default(),
+                    offload: arrival.offload,
                 });
                 out.at += 1;
             }
