@@ -57,6 +57,8 @@ pub enum Command {
     Sysctl(Sysctl),
     /// Measure how fast this machine tracks and translates
     Bench(Bench),
+    /// Watch a running router's table on a screen
+    Top(Top),
     /// Print completions for a shell: `uct completions bash > /etc/bash_completion.d/uct`
     Completions {
         /// The shell
@@ -197,7 +199,8 @@ uct explain in.pcapng --topology r.toml --rules r.nft\n  \
 uct explain in.pcapng --packet 12-20                  only these packets (those before are replayed all the same)\n  \
 uct explain in.pcapng --conn 'tcp dport 443 src 192.168.1.10'\n  \
 uct explain in.pcapng --brief | grep INVALID\n  \
-uct explain in.pcapng --json | jq 'select(.verdict == \"drop\")'")]
+uct explain in.pcapng --json | jq 'select(.verdict == \"drop\")'\n  \
+uct explain in.pcapng --rules r.nft --html lesson.html   a page to learn or teach with")]
 pub struct Explain {
     #[command(flatten)]
     #[allow(missing_docs)] // clap would print it
@@ -223,6 +226,10 @@ pub struct Explain {
     /// One JSON object a packet, complete; see docs/explain-json.md
     #[arg(long)]
     pub json: bool,
+
+    /// Write a page to step through, in one file that needs no network; nothing is printed then. See docs/lesson.md
+    #[arg(long, value_name = "PAGE", conflicts_with_all = ["json", "brief"])]
+    pub html: Option<PathBuf>,
 
     /// Colours
     #[arg(long, value_enum, default_value_t = ColorArg::Auto, value_name = "WHEN")]
@@ -634,6 +641,36 @@ pub enum NatArg {
     Snat,
     /// The destination, as of a port forwarded to a server
     Dnat,
+}
+
+/// Watch a running router's table on a screen.
+///
+/// Connections by protocol and state, packets and new connections a second, the sources that have most, and a list in the order that
+/// you choose. Below it both tuples of the selected connection; what NAT changed stands out. Keys are shown at the bottom.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A filter is words that must all hold: a protocol, a state, an address, a network or the beginning of one, a port,
+'assured', 'unreplied', 'nat', 'snat', 'dnat', 'ipv4', 'ipv6', or 'src', 'dst', 'sport', 'dport', 'mark', 'zone', 'id' with a value.
+Examples:\n  \
+uct top --filter 'tcp established 443'\n  \
+uct top --filter 'src 192.168.1.0/24 snat' --interval 5")]
+pub struct Top {
+    /// The socket [default: $UCT_SOCKET, or /run/uct.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Seconds between two looks, 0.1 to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: f64,
+
+    /// Only connections like this, to begin with
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Option<String>,
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|s| (0.1..=3600.0).contains(s));
+    seconds.ok_or_else(|| "not between 0.1 and 3600 seconds".to_owned())
 }
 
 /// Where a capture was taken.

@@ -22,6 +22,7 @@ pub mod run;
 pub mod session;
 pub mod stdio;
 pub mod sysctl;
+pub mod top;
 pub mod who;
 
 /// What stops a command: one line, and the exit code.

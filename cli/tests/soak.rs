@@ -10,8 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use uct_engine::{Engine, Hook, Packet, Silent, Template, Track};
+use uct_engine::Engine;
+use uct_nat::rules::{NoFiles, Ruleset};
 use uct_pipeline::control::{Clock, Options, RealClock, Server};
+use uct_pipeline::router::{Arrival, Emit, Emitted, Fate, Router, Silent};
+use uct_pipeline::topology::Topology;
+use uct_tests::packet::build::{Ip, udp};
 
 /// Flows that packets keep alive.
 const FLOWS: u32 = 20_000;
@@ -96,6 +100,28 @@ fn watch(path: &Path, client: u32, ended: &AtomicBool) -> u64 {
     heard
 }
 
+/// Real commands that are killed in the middle of a listing, or while they follow events.
+fn kill(path: &Path, ended: &AtomicBool) -> u64 {
+    let mut killed = 0;
+    while !ended.load(Ordering::Relaxed) {
+        let words: &[&str] = if killed % 2 == 0 { &["-L"] } else { &["-E"] };
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_uct"))
+            .args(["conntrack", "--socket"])
+            .arg(path)
+            .args(words)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Nobody reads the pipe: it is in the middle when it ends.
+        std::thread::sleep(Duration::from_millis(100));
+        let _ = child.kill();
+        let _ = child.wait();
+        killed += 1;
+    }
+    killed
+}
+
 /// Garbage, half requests, vanishing.
 fn misbehave(path: &Path, client: u32, ended: &AtomicBool) {
     while !ended.load(Ordering::Relaxed) {
@@ -111,27 +137,58 @@ fn misbehave(path: &Path, client: u32, ended: &AtomicBool) {
     }
 }
 
-/// Packets of the flows, round and round. Answers how many.
-fn packets(engine: &Engine, clock: &dyn Clock, ended: &AtomicBool) -> u64 {
-    let mut sent = 0;
-    while sent < u64::from(FLOWS) || !ended.load(Ordering::Relaxed) {
-        let flow = (sent % u64::from(FLOWS)) as u32;
-        let mut bytes = Vec::with_capacity(40);
-        let source = std::net::Ipv4Addr::from_bits(0xc0a8_0000 + (flow >> 8));
-        etherparse::PacketBuilder::ipv4(source.octets(), [172, 16, 0, 1], 64)
-            .udp(1000 + (flow & 0xff) as u16, 53)
-            .write(&mut bytes, b"x")
-            .unwrap();
-        let len = bytes.len();
-        let packet = Packet::parse(&mut bytes, len).unwrap();
-        let now = clock.now();
-        match engine.track(&packet, Hook::Prerouting, &Template::default(), now, &mut Silent) {
-            Track::Tracked(tracked) => drop(engine.confirm(tracked.ct, now)),
-            other => panic!("{other:?}"),
-        }
-        sent += 1;
+const TOPOLOGY: &str = r#"
+[[interface]]
+name = "lan"
+addresses = ["192.168.0.1/16"]
+[[interface]]
+name = "wan"
+addresses = ["203.0.113.1/24"]
+[[route]]
+to = "0.0.0.0/0"
+via = "203.0.113.254"
+dev = "wan"
+"#;
+
+const RULES: &str = "\
+table ip t {
+    chain f { type filter hook forward priority 0; ct state invalid drop; }
+    chain n { type nat hook postrouting priority 100; oifname wan masquerade; }
+}";
+
+struct Counted(u64);
+
+impl Emit for Counted {
+    fn emit(&mut self, _: Emitted<'_>) {
+        self.0 += 1;
     }
-    sent
+}
+
+/// Packets of the flows through the whole router, round and round: rules, NAT, routes. Answers how many.
+fn packets(router: &Router, clock: &dyn Clock, ended: &AtomicBool) -> u64 {
+    let server = "172.16.0.1".parse().unwrap();
+    let flows: Vec<Vec<u8>> = (0..FLOWS)
+        .map(|flow| {
+            let source = std::net::Ipv4Addr::from_bits(0xc0a8_1000 + (flow >> 8));
+            udp(&Ip::new(source.into(), server), 20_000 + (flow & 0xff) as u16, 53, b"x")
+        })
+        .collect();
+    let iif = router.topology().dev("lan").unwrap();
+    let (mut left, mut bytes, mut rounds) = (Counted(0), Vec::new(), 0);
+    while rounds == 0 || !ended.load(Ordering::Relaxed) {
+        for flow in &flows {
+            bytes.clear();
+            bytes.extend_from_slice(flow);
+            let wire_len = bytes.len();
+            let arrival =
+                Arrival { at: clock.now(), iif, bytes: &mut bytes, wire_len, link: None, offload: Default::default() };
+            let fate = router.receive(arrival, &mut left, &mut Silent);
+            assert!(matches!(fate, Fate::Sent(_)), "{fate:?}");
+        }
+        rounds += 1;
+    }
+    assert_eq!(left.0, rounds * u64::from(FLOWS), "every packet left");
+    left.0
 }
 
 fn resident_megabytes() -> u64 {
@@ -145,18 +202,23 @@ fn soak() {
     let seconds = std::env::var("UCT_SOAK").ok().and_then(|s| s.parse().ok()).unwrap_or(2);
     let path: PathBuf = std::env::temp_dir().join(format!("uct-soak-{}.sock", std::process::id()));
     let engine = Arc::new(Engine::new(1));
+    engine.settings().set_by_name("nf_conntrack_acct", "1").unwrap();
     let clock: Arc<dyn Clock> = Arc::new(RealClock::start());
     let server = Server::bind(Options::at(&path), Arc::clone(&engine), Arc::clone(&clock)).unwrap();
+    let rules = Ruleset::read("rules", RULES, &NoFiles).unwrap();
+    let router = Arc::new(Router::new(engine, rules, Topology::parse("topology", TOPOLOGY).unwrap(), 1));
+    let server = server.with_gauge(Arc::clone(&router) as Arc<_>);
     std::thread::spawn(move || server.run());
     let ended = AtomicBool::new(false);
     let (rounds, heard, listed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (killed, full) = (AtomicU64::new(0), AtomicBool::new(false));
     let (mut early, mut sent) = (0, 0);
     let begun = Instant::now();
     std::thread::scope(|scope| {
-        let traffic = scope.spawn(|| packets(&engine, &*clock, &ended));
+        let traffic = scope.spawn(|| packets(&router, &*clock, &ended));
         for client in 0..64u32 {
             let (path, ended) = (&path, &ended);
-            let (rounds, heard, listed) = (&rounds, &heard, &listed);
+            let (rounds, heard, listed, killed, full) = (&rounds, &heard, &listed, &killed, &full);
             scope.spawn(move || match client {
                 0..32 => drop(rounds.fetch_add(work(path, client, ended), Ordering::Relaxed)),
                 32..40 => drop(heard.fetch_add(watch(path, client - 32, ended), Ordering::Relaxed)),
@@ -164,8 +226,16 @@ fn soak() {
                     let mut talk = Talk::open(path);
                     while !ended.load(Ordering::Relaxed) {
                         listed.fetch_add(talk.count(&json!({"list": {}})), Ordering::Relaxed);
+                        // The flows of the packets are there every time, each once, and translated.
+                        let flows = json!({"orig_dst": "172.16.0.1", "src_nat": {"addr": "203.0.113.1"}});
+                        let replies = talk.ask(&json!({"summary": {"filter": flows, "talkers": 8}}));
+                        let most = u64::from(FLOWS);
+                        let seen = replies[0]["summary"]["matched"].as_u64().unwrap();
+                        assert!(seen <= most && (seen == most || !full.load(Ordering::Relaxed)), "{seen} flows");
+                        full.fetch_or(seen == most, Ordering::Relaxed);
                     }
                 }
+                44..48 => drop(killed.fetch_add(kill(path, ended), Ordering::Relaxed)),
                 _ => misbehave(path, client, ended),
             });
         }
@@ -182,12 +252,13 @@ fn soak() {
     assert_eq!(talk.count(&json!({"list": {"filter": {"orig_dst": "172.16.0.1"}}})), u64::from(FLOWS));
     let per_second = |n: u64| (n as f64 / elapsed) as u64;
     eprintln!(
-        "{elapsed:.1} s: {} packets/s, {} entries made, changed and deleted/s, {} events heard/s, {} entries listed/s; \
-         memory {early} MB halfway, {late} MB at the end",
+        "{elapsed:.1} s: {} packets/s through the router, {} entries made, changed and deleted/s, {} events heard/s, {} entries \
+         listed/s, {} clients killed; memory {early} MB halfway, {late} MB at the end",
         per_second(sent),
         per_second(rounds.into_inner() * 50),
         per_second(heard.into_inner()),
         per_second(listed.into_inner()),
+        killed.into_inner(),
     );
     assert!(late < early + 150, "memory grew from {early} MB to {late} MB");
     let _ = std::fs::remove_file(&path);

@@ -450,3 +450,73 @@ fn a_socket_in_use_is_left_alone_and_a_stale_one_replaced() {
     assert!(String::from_utf8_lossy(&again.stderr).contains("another program serves this socket"));
     assert_eq!(daemon.conntrack("-C").stdout, b"0\n");
 }
+
+#[test]
+fn a_survey_counts_everything_and_shows_the_first() {
+    let daemon = Daemon::start(&["--sysctl", "nf_conntrack_acct=1"]);
+    daemon.fill(500);
+    let tcp = "-s 10.7.0.1 -d 10.9.0.2 -p tcp --dport 443 -t 900";
+    for (port, state) in [(1, "ESTABLISHED"), (2, "ESTABLISHED"), (3, "SYN_SENT")] {
+        let line = format!("-I {tcp} --sport {port} --state {state} --counters {port}:{port}00:0:0");
+        assert_eq!(daemon.conntrack(&line).status.code(), Some(0));
+    }
+    let mut talk = daemon.connect();
+    let request = json!({"id": 1, "summary": {"sort": "bytes", "descending": true, "limit": 2, "talkers": 1}});
+    talk.say(format!("{request}\n").as_bytes());
+    let summary = talk.hear().unwrap()["summary"].clone();
+    let group = |protocol: &str, number: u8, state: &str, count: u64| json!({"protocol": protocol, "protocol_number": number, "state": state, "count": count});
+    let groups =
+        [group("tcp", 6, "ESTABLISHED", 2), group("tcp", 6, "SYN_SENT", 1), group("udp", 17, "UNREPLIED", 500)];
+    assert_eq!(summary["groups"], json!(groups));
+    assert_eq!(summary["talkers"], json!([{"addr": "10.7.0.1", "count": 3, "packets": 6, "bytes": 600}]));
+    assert_eq!((&summary["total"], &summary["matched"], &summary["inserted"]), (&json!(503), &json!(503), &json!(503)));
+    assert_eq!(summary.get("packets"), None, "an idle table takes no packets in");
+    let entries = talk.hear().unwrap();
+    let ports: Vec<_> = entries["entries"].as_array().unwrap().iter().map(|e| e["orig_sport"].clone()).collect();
+    assert_eq!(ports, [3, 2], "the largest two");
+    assert_eq!(talk.hear().unwrap()["done"]["count"], 503);
+    let matched =
+        |talk: &mut Talk, filter: Value| talk.ask(json!({"summary": {"filter": filter}}))["done"]["count"].clone();
+    assert_eq!(matched(&mut talk, json!({"any_port": 443})), 4, "a source port, too");
+    assert_eq!(matched(&mut talk, json!({"any_addr": "10.9.0.0", "any_addr_mask": "255.255.255.0"})), 503);
+    assert_eq!(matched(&mut talk, json!({"any_addr": "10.9.0.2"})), 3);
+    assert_eq!(talk.ask(json!({"summary": {"sort": "beauty"}}))["error"]["code"], "invalid");
+}
+
+/// What scripts that use jc see is what `-o json` says. (Needs Python with jc; without it there is nothing to compare with.)
+#[test]
+fn jc_reads_the_listing_as_we_write_json() {
+    let daemon = Daemon::start(&["--sysctl", "nf_conntrack_acct=1", "--sysctl", "nf_conntrack_timestamp=1"]);
+    for line in [
+        "-I -s 10.0.0.1 -d 10.0.0.2 -p tcp --sport 1 --dport 2 -t 1000 --state ESTABLISHED -u ASSURED,SEEN_REPLY -n 5.5.5.5 -m 3",
+        "-I -s 10.0.0.1 -d 10.0.0.2 -p icmp --icmp-type 8 --icmp-code 0 --icmp-id 9 -t 1000 -w 3",
+        "-I -s fd00::1 -d fd00::2 -p udp --sport 1 --dport 2 -t 1000 --orig-zone 3 --counters 1:2:3:4",
+        "-I -s 10.0.0.1 -d 10.0.0.2 -p 99 -t 1000 --helper ftp",
+    ] {
+        assert_eq!(daemon.conntrack(line).status.code(), Some(0), "{line}");
+    }
+    let listed = daemon.conntrack("-L -o extended,id,ktimestamp").stdout;
+    let python = Command::new("python3")
+        .args(["-m", "jc", "--conntrack"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut python) = python else { return eprintln!("skipped: no python3") };
+    let _ = python.stdin.take().unwrap().write_all(&listed);
+    let out = python.wait_with_output().unwrap();
+    let Ok(Value::Array(theirs)) = serde_json::from_slice(&out.stdout) else {
+        return eprintln!("skipped: no jc, or one without a parser for conntrack");
+    };
+    let ours = String::from_utf8(daemon.conntrack("-L -o json").stdout).unwrap();
+    let ours: Vec<Value> = ours.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(theirs.len(), ours.len());
+    for (a, b) in theirs.iter().zip(&ours) {
+        let fields = a.as_object().unwrap().iter().filter(|(name, value)| {
+            !value.is_null() && **value != json!([]) && !matches!(name.as_str(), "timeout" | "start" | "delta_time")
+        });
+        for (name, value) in fields {
+            assert_eq!(Some(value), b.get(name), "{name} of {b}");
+        }
+    }
+}

@@ -23,8 +23,9 @@ pub mod message;
 mod serve;
 mod server;
 mod session;
+mod summary;
 mod translate;
 mod wish;
 
 pub use host::Host;
-pub use server::{Clock, Options, Others, RealClock, Server};
+pub use server::{Clock, Gauge, Options, Others, RealClock, Server};

@@ -1,26 +1,29 @@
-//! What a rule's `log` says of a packet, in the kernel's words, on its way to whoever writes it down.
+//! What a rule's `log` says of a packet, on its way to whoever writes it down.
 //!
 //! ```text
 //!   worker ── rule with `log` ─► LogBook (bounded) ─► a thread ─► the log, and who listens over the socket
+//!
+//!   NEW: IN=lan0 OUT=wan0 SRC=192.168.1.10 DST=198.51.100.80 LEN=60 TOS=0x00 PREC=0x00 TTL=63 ID=1 DF PROTO=TCP SPT=4000 DPT=443
+//!        WINDOW=64240 RES=0x00 SYN URGP=0                                                                 (one line)
 //! ```
 //!
 //! A worker never waits for it: what finds the book full is counted and left out. Rules that log much have `limit` for that.
 //! No packet without a `log` costs anything.
 //!
-//! The line itself is [`rules::Logged`]'s.
+//! The text is [`Logged`]'s.
 
 use std::collections::VecDeque;
 
 use parking_lot::{Condvar, Mutex};
 use uct_engine::{Counter, Time};
-use uct_nat::rules::{self, RuleId};
+use uct_nat::rules::{Logged, RuleId};
 
 /// Lines that wait to be written.
 const MOST: usize = 4096;
 
 /// What a rule said of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
+pub struct LogLine {
     /// When.
     pub at: Time,
     /// The rule.
@@ -32,7 +35,7 @@ pub struct Logged {
 /// Lines on their way.
 #[derive(Debug, Default)]
 pub struct LogBook {
-    waiting: Mutex<VecDeque<Logged>>,
+    waiting: Mutex<VecDeque<LogLine>>,
     filled: Condvar,
     /// Lines that were written here.
     pub logged: Counter,
@@ -42,18 +45,18 @@ pub struct LogBook {
 
 impl LogBook {
     /// Takes a line, unless too many wait already.
-    pub fn put(&self, logged: &rules::Logged<'_, '_>) {
+    pub fn put(&self, logged: &Logged<'_, '_>) {
         if self.waiting.lock().len() >= MOST {
             return self.lost.count();
         }
-        let line = Logged { at: logged.cx.now, rule: logged.rule, text: logged.to_string() };
+        let line = LogLine { at: logged.cx.now, rule: logged.rule, text: logged.to_string() };
         self.logged.count();
         self.waiting.lock().push_back(line);
         self.filled.notify_one();
     }
 
     /// Hands over what waits; waits for something if nothing does.
-    pub fn take(&self, into: &mut Vec<Logged>) {
+    pub fn take(&self, into: &mut Vec<LogLine>) {
         let mut waiting = self.waiting.lock();
         while waiting.is_empty() {
             self.filled.wait(&mut waiting);
@@ -69,7 +72,7 @@ pub struct Logging<'a>(pub &'a LogBook);
 impl uct_engine::Observer for Logging<'_> {}
 
 impl uct_nat::rules::Observer for Logging<'_> {
-    fn log(&mut self, logged: &rules::Logged<'_, '_>) {
+    fn log(&mut self, logged: &Logged<'_, '_>) {
         self.0.put(logged);
     }
 }

@@ -218,7 +218,7 @@ impl Chunk {
                     next,
                     bytes: arrival.bytes,
                     wire_len: LEN,
-                    offload: arrival.offload,
+                    offload: Offload::default(),
                 });
                 out.at += 1;
             }

@@ -90,11 +90,25 @@ impl Connection {
     }
 
     /// Asks, and hands every reply on until the last.
-    pub fn ask(&mut self, mut request: Request, mut on: impl FnMut(&Reply) -> io::Result<()>) -> Result<Done, Ended> {
-        let id = self.next;
-        self.next += 1;
-        request.id = Some(id);
+    pub fn ask(&mut self, mut request: Request, on: impl FnMut(&Reply) -> io::Result<()>) -> Result<Done, Ended> {
+        request.id = Some(self.number());
         self.send(&request)?;
+        self.answer(on)
+    }
+
+    /// Asks for several operations, written as JSON with commas between them.
+    pub fn batch(&mut self, operations: &str, on: impl FnMut(&Reply) -> io::Result<()>) -> Result<Done, Ended> {
+        let line = format!("{{\"id\":{},\"batch\":[{operations}]}}\n", self.number());
+        self.reader.get_mut().write_all(line.as_bytes()).map_err(|e| broken(&reason(&e)))?;
+        self.answer(on)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn answer(&mut self, mut on: impl FnMut(&Reply) -> io::Result<()>) -> Result<Done, Ended> {
         loop {
             let reply = self.receive()?.ok_or_else(|| broken("the router closed the connection"))?;
             if let Some(fault) = reply.error {

@@ -169,6 +169,7 @@ fn filter(parsed: &Parsed) -> Filter {
         src_nat: nat(parsed.src_nat),
         dst_nat: nat(parsed.dst_nat),
         any_nat: nat(parsed.any_nat),
+        ..Filter::default()
     }
 }
 

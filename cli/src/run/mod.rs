@@ -88,6 +88,10 @@ pub fn run(args: &args::Run) -> Result<ExitCode, Failure> {
         web.start().map_err(fail)?;
     }
     let server = server.with_host(Arc::clone(&service) as _);
+    let server = match &station {
+        Some(station) => server.with_gauge(Arc::clone(station) as _),
+        None => server,
+    };
     match station {
         Some(station) => {
             server.tell_log(station, |line| tracing::info!(target: "uct::rules", "{}", line.text)).map_err(fail)?

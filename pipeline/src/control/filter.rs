@@ -87,6 +87,12 @@ filter! {
     dst_nat: NatTo,
     /// Either is translated.
     any_nat: NatTo,
+    /// An address that any end of any direction has.
+    any_addr: IpAddr,
+    /// The bits of it that count.
+    any_addr_mask: IpAddr,
+    /// A port or key that any end of any direction has.
+    any_port: u16,
 }
 
 /// A filter with its names looked up.
@@ -130,6 +136,9 @@ impl Matcher {
             && f.orig_dst.is_none_or(|a| same_net(a, original.dst, f.orig_dst_mask))
             && is(f.reply_src, reply.src)
             && is(f.reply_dst, reply.dst)
+            && f.any_addr.is_none_or(|a| {
+                [original.src, original.dst, reply.src, reply.dst].iter().any(|is| same_net(a, *is, f.any_addr_mask))
+            })
             && self.admits_l4(original.l4, reply.l4)
     }
 
@@ -148,6 +157,7 @@ impl Matcher {
             && (f.orig_dport.is_none() || f.orig_dport == odst)
             && (f.reply_sport.is_none() || f.reply_sport == rsrc)
             && (f.reply_dport.is_none() || f.reply_dport == rdst)
+            && (f.any_port.is_none() || [osrc, odst, rsrc, rdst].contains(&f.any_port))
             && (f.icmp_type.is_none() || f.icmp_type == kind)
             && (f.icmp_code.is_none() || f.icmp_code == code)
             && (f.icmp_id.is_none() || f.icmp_id == id)

@@ -14,7 +14,7 @@ use uct_engine::expect::ExpectEvent;
 use uct_engine::{Engine, Event, EventKind, Listening};
 
 use super::filter::Matcher;
-use crate::logged::Logged;
+use crate::logged::LogLine;
 
 /// Events that wait for one reader.
 const QUEUE: usize = 65_536;
@@ -36,7 +36,7 @@ pub(super) enum Interest {
 pub(super) enum Item {
     Event(Arc<Event>),
     Expectation(Arc<ExpectEvent>),
-    Logged(Arc<Logged>),
+    Logged(Arc<LogLine>),
     /// Events from this number to that were lost.
     Gap(u64, u64),
 }
@@ -162,7 +162,7 @@ impl Hub {
     }
 
     /// Tells what a rule has logged.
-    pub(super) fn logged(&self, line: &Arc<Logged>) {
+    pub(super) fn logged(&self, line: &Arc<LogLine>) {
         let state = self.state.lock();
         for s in state.subscriptions.iter().filter(|s| matches!(s.interest, Interest::Log)) {
             // Lines have no numbers of their own.

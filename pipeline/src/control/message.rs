@@ -47,6 +47,8 @@ message! {
         hello: Empty,
         /// List connections.
         list: List,
+        /// How many of each kind, who has most, and the first of an order.
+        summary: Summary,
         /// One connection, by a tuple.
         get: Get,
         /// Enter a connection.
@@ -94,6 +96,72 @@ message! {
         filter: Filter,
         /// Sets their counters to zero while they are listed.
         zero: bool,
+    }
+}
+
+message! {
+    /// Asks for a survey of the table, of bounded size however large the table is.
+    Summary {
+        /// Of which connections.
+        filter: Filter,
+        /// The order of the connections that are shown: `id`, `timeout`, `packets`, `bytes`, `source` or `destination`.
+        sort: Text,
+        /// The largest first.
+        descending: bool,
+        /// How many connections to show; none, if absent.
+        limit: u32,
+        /// How many sources to show; none, if absent.
+        talkers: u32,
+    }
+}
+
+message! {
+    /// A survey of the table.
+    Summed {
+        /// How many connections there are.
+        total: u64,
+        /// How many are meant.
+        matched: u64,
+        /// Those that are meant, by protocol and state.
+        groups: Vec<Group>,
+        /// The sources that have most, by bytes if those are counted, else by connections.
+        talkers: Vec<Talker>,
+        /// Packets that the router took in since it began; absent if there is no router.
+        packets: u64,
+        /// Connections entered since then.
+        inserted: u64,
+        /// Packets without a connection because the tracker said no.
+        invalid: u64,
+        /// The most connections that there may be.
+        max: u64,
+    }
+}
+
+message! {
+    /// Connections of one protocol and state.
+    Group {
+        /// The protocol's name.
+        protocol: Text,
+        /// Its number.
+        protocol_number: u8,
+        /// The state; without one, `ASSURED`, `REPLIED` or `UNREPLIED`.
+        state: Text,
+        /// How many.
+        count: u64,
+    }
+}
+
+message! {
+    /// A source, and what it has.
+    Talker {
+        /// Its address.
+        addr: IpAddr,
+        /// Connections.
+        count: u64,
+        /// Packets of theirs, both directions, if they are counted.
+        packets: u64,
+        /// Bytes of theirs, likewise.
+        bytes: u64,
     }
 }
 
@@ -290,6 +358,8 @@ message! {
         hello: Hello,
         /// A piece of a listing, or what was changed or deleted.
         entries: Vec<Flat>,
+        /// A survey.
+        summary: Summed,
         /// A piece of a listing of expectations.
         expectations: Vec<FlatExpectation>,
         /// The server's clock, nanoseconds since 1970.

@@ -25,7 +25,7 @@ use super::server::Shared;
 use super::session::{Access, Out, Peer};
 use super::translate::translate;
 use super::wish::{asked_original, is_known_already, known, new_conn, tuple};
-use crate::logged::Logged;
+use crate::logged::LogLine;
 
 /// A piece of a listing is sent when it has grown this large.
 const PIECE: usize = 48 * 1024;
@@ -77,8 +77,8 @@ pub(super) fn subscription(events: &Events) -> Result<Interest, Fault> {
     Ok(Interest::Connections(Box::new(matcher), kinds))
 }
 
-impl From<&Logged> for Told {
-    fn from(line: &Logged) -> Told {
+impl From<&LogLine> for Told {
+    fn from(line: &LogLine) -> Told {
         Told {
             at_ns: Some(line.at.as_nanos()),
             kind: Some("LOG".into()),
@@ -124,7 +124,7 @@ impl From<&Event> for Told {
 
 /// One request's work.
 pub(super) struct Work<'a> {
-    shared: &'a Shared,
+    pub(super) shared: &'a Shared,
     out: &'a Out,
     peer: Peer,
     client: Arc<Client>,
@@ -188,6 +188,7 @@ impl<'a> Work<'a> {
         match request {
             Request { hello: Some(_), .. } => self.hello(),
             Request { list: Some(list), .. } => self.list(list),
+            Request { summary: Some(summary), .. } => self.summary(summary),
             Request { get: Some(get), .. } => self.get(get),
             Request { create: Some(create), .. } => Ok(self.create(create)),
             Request { update: Some(update), .. } => self.update(update),
@@ -239,7 +240,7 @@ impl<'a> Work<'a> {
     }
 
     /// Calls for every connection that is meant, a shard at a time, no lock held.
-    fn each(
+    pub(super) fn each(
         &mut self,
         filter: Option<Filter>,
         mut act: impl FnMut(&mut Self, &Arc<Conn>, Entry) -> io::Result<Answer>,
@@ -469,7 +470,7 @@ impl<'a> Work<'a> {
     }
 
     /// Adds an entry to the piece that is sent next.
-    fn show(&mut self, entry: &Entry) -> io::Result<()> {
+    pub(super) fn show(&mut self, entry: &Entry) -> io::Result<()> {
         if self.piece.is_empty() {
             self.piece.extend_from_slice(b"{");
             if let Some(id) = self.id {

@@ -4,10 +4,11 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::Mode;
 use rustix::net::sockopt::socket_peercred;
 use uct_engine::{Engine, Time};
 
@@ -15,7 +16,8 @@ use super::host::Host;
 use super::hub::Hub;
 use super::session::{self, Access, Peer};
 use crate::live::Station;
-use crate::logged::Logged;
+use crate::logged::LogLine;
+use crate::router::Router;
 
 /// Where `now` comes from.
 pub trait Clock: Send + Sync {
@@ -41,6 +43,24 @@ impl RealClock {
 impl Clock for RealClock {
     fn now(&self) -> Time {
         self.at + self.since.elapsed()
+    }
+}
+
+/// What only a router knows about itself, for those who look in.
+pub trait Gauge: Send + Sync {
+    /// Packets that it took in since it began.
+    fn received(&self) -> u64;
+}
+
+impl Gauge for Router {
+    fn received(&self) -> u64 {
+        self.stats().received.get()
+    }
+}
+
+impl Gauge for Station {
+    fn received(&self) -> u64 {
+        self.router().load().stats().received.get()
     }
 }
 
@@ -80,6 +100,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hub: Hub,
     pub(super) host: Option<Arc<dyn Host>>,
+    pub(super) gauge: OnceLock<Arc<dyn Gauge>>,
     clients: AtomicUsize,
 }
 
@@ -104,7 +125,11 @@ impl Server {
     pub fn bind(options: Options, engine: Arc<Engine>, clock: Arc<dyn Clock>) -> io::Result<Server> {
         let path = &options.path;
         clear(path)?;
-        let listener = UnixListener::bind(path)?;
+        // Nobody else may connect before the mode is right.
+        let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(path);
+        rustix::process::umask(before);
+        let listener = bound?;
         let group = options.group.as_deref().map(group_id).transpose()?;
         if let Some(gid) = group {
             chown(path, None, Some(gid))?;
@@ -123,7 +148,8 @@ impl Server {
 
     fn new(listener: UnixListener, options: Options, engine: Arc<Engine>, clock: Arc<dyn Clock>, made: Made) -> Server {
         let hub = Hub::new(Arc::clone(&engine));
-        let shared = Arc::new(Shared { engine, clock, hub, host: None, clients: AtomicUsize::new(0) });
+        let shared =
+            Arc::new(Shared { engine, clock, hub, host: None, gauge: OnceLock::new(), clients: AtomicUsize::new(0) });
         Server { listener, shared, options, owner: rustix::process::geteuid().as_raw(), made }
     }
 
@@ -137,8 +163,15 @@ impl Server {
         self
     }
 
+    /// Names the router whose engine this is.
+    #[must_use]
+    pub fn with_gauge(self, gauge: Arc<dyn Gauge>) -> Server {
+        let _ = self.shared.gauge.set(gauge);
+        self
+    }
+
     /// Tells who listens what rules log, and hands each line to `write` first; a thread does so from now on.
-    pub fn tell_log(&self, station: Arc<Station>, mut write: impl FnMut(&Logged) + Send + 'static) -> io::Result<()> {
+    pub fn tell_log(&self, station: Arc<Station>, mut write: impl FnMut(&LogLine) + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         std::thread::Builder::new().name("uct-log".to_owned()).spawn(move || {
             let mut lines = Vec::new();

@@ -50,7 +50,7 @@ pub fn wire(most: usize) -> [(End, Entrance); 2] {
 
 impl End {
     /// Takes the next frame, if one has come.
-    pub fn next(&mut self) -> Option<Vec<u8>> {
+    pub fn take(&mut self) -> Option<Vec<u8>> {
         self.lane.frames.lock().pop_front().map(|(bytes, _)| bytes)
     }
 }

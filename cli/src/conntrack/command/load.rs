@@ -6,17 +6,17 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use uct_pipeline::control::message::Request;
+use uct_pipeline::control::message::{LONGEST_REQUEST, Request};
 
 use super::{Frame, Printer, Shell, create, delete, tables, update};
-use crate::conntrack::client::Ended;
-use crate::conntrack::format::Seen;
+use crate::conntrack::format::{Output, Seen};
 use crate::conntrack::options::{Command, Table};
 use crate::conntrack::parse::{Parsed, Surroundings, parse};
 use crate::conntrack::problem::Problem;
 
-/// Lines in one message.
-const BATCH: usize = 256;
+/// Lines in one message, and how long it may grow: half of what a router takes.
+const BATCH: usize = 2048;
+const LONGEST: usize = LONGEST_REQUEST / 2;
 
 /// A file whose every line is right.
 #[derive(Debug)]
@@ -95,38 +95,60 @@ pub(in crate::conntrack) fn load(
     // What was wrong with them was said when they were read first.
     let mut quiet = |_: &str| {};
     let mut around = Surroundings { labels: around.labels, compat: around.compat, warn: &mut quiet };
-    let mut batch: Vec<Parsed> = Vec::with_capacity(BATCH);
+    let mut batch = Batch::default();
     for line in lines.lines() {
         let parsed = read_line(line, &mut around)?;
-        let alike = batch.first().is_none_or(|first| {
-            (first.output, first.command, first.table) == (parsed.output, parsed.command, parsed.table)
-        });
-        if batch.len() == BATCH || !alike {
-            send(&batch, shell)?;
-            batch.clear();
+        if parsed.table == Table::Expect && parsed.command != Command::Flush {
+            batch.send(shell)?;
+            super::run(&parsed, shell)?;
+            continue;
         }
-        batch.push(parsed);
+        if !batch.has_room_for(&parsed) {
+            batch.send(shell)?;
+        }
+        batch.add(&parsed)?;
     }
-    send(&batch, shell)
+    batch.send(shell)
 }
 
-/// Does some lines, whose answers are printed alike.
-fn send(lines: &[Parsed], shell: &mut Shell<'_>) -> Result<(), Problem> {
-    let Some(first) = lines.first() else { return Ok(()) };
-    if first.table == Table::Expect && first.command != Command::Flush {
-        for line in lines {
-            super::run(line, shell)?;
-        }
-        return Ok(());
+/// Lines that are done with one message: their answers are printed alike.
+#[derive(Default)]
+struct Batch {
+    operations: String,
+    lines: usize,
+    alike: Option<(Output, Command)>,
+}
+
+impl Batch {
+    fn has_room_for(&self, parsed: &Parsed) -> bool {
+        let alike = self.alike.is_none_or(|alike| alike == (parsed.output, parsed.command));
+        alike && self.lines < BATCH && self.operations.len() < LONGEST
     }
-    let seen = if first.command == Command::Delete { Seen::Deleted } else { Seen::Held };
-    let mut printer = Printer::new(first.output, shell.labels, seen, Frame::None);
-    let batch = Request { batch: Some(lines.iter().map(request).collect()), ..Request::default() };
-    let out = &mut *shell.out;
-    let done = shell.connection.ask(batch, |reply| printer.print(reply, out));
-    done.map_err(|e: Ended| e.problem())?;
-    printer.finish(shell.out);
-    Ok(())
+
+    fn add(&mut self, parsed: &Parsed) -> Result<(), Problem> {
+        let operation = serde_json::to_string(&request(parsed)).map_err(|e| Problem::Other(e.to_string()))?;
+        if self.lines > 0 {
+            self.operations.push(',');
+        }
+        self.operations.push_str(&operation);
+        self.lines += 1;
+        self.alike = Some((parsed.output, parsed.command));
+        Ok(())
+    }
+
+    /// Has them done; there is room again.
+    fn send(&mut self, shell: &mut Shell<'_>) -> Result<(), Problem> {
+        let Some((output, command)) = self.alike.take() else { return Ok(()) };
+        let seen = if command == Command::Delete { Seen::Deleted } else { Seen::Held };
+        let mut printer = Printer::new(output, shell.labels, seen, Frame::None);
+        let out = &mut *shell.out;
+        let done = shell.connection.batch(&self.operations, |reply| printer.print(reply, out));
+        done.map_err(|e| e.problem())?;
+        printer.finish(shell.out);
+        self.operations.clear();
+        self.lines = 0;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
