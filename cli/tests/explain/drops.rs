@@ -149,11 +149,14 @@ const CASES: &[Case] = &[
         nat().with(&["--sysctl", "nf_conntrack_frag6_high_thresh=0"]).lan(fragments(&packet, 7, &[8])[0].clone())
     }),
     ("fragment-headers", "It is dropped: its extension headers do not all stand in its first fragment.", || {
-        // Destination options of sixteen bytes, cut in the middle.
+        // Destination options cut in the middle, and others behind them; the piece with the beginning comes last.
         let mut payload = vec![0; 56];
-        payload[..4].copy_from_slice(&[proto::ESP, 1, 1, 12]);
+        payload[..4].copy_from_slice(&[0, 1, 1, 12]);
+        payload[16..20].copy_from_slice(&[proto::ESP, 0, 1, 4]);
         let packet = ip("fd00:1::10", "2001:db8:80::1").packet(60, &payload);
-        fragments(&packet, 7, &[8, 24]).into_iter().fold(nat(), |lab, piece| lab.lan(piece))
+        let mut pieces = fragments(&packet, 7, &[8, 16]);
+        pieces.rotate_left(1);
+        pieces.into_iter().fold(nat(), |lab, piece| lab.lan(piece))
     }),
     ("rule", "It is dropped: a rule dropped it (", || filter("udp dport 2000 drop").lan(datagram((A, 1), (S, 2000)))),
     ("rule", "It is dropped: the policy of the chain 'inet f forward' dropped it.", || {
