@@ -38,7 +38,7 @@ pub enum Command {
     Who(Who),
     /// Tell the lives of connections, event by event
     History(History),
-    /// Keep a table behind a socket; with no interfaces it is idle
+    /// Be a router between interfaces; without any, keep a table behind a socket
     Run(Run),
     /// Say what is wrong with a router's files, or what they come to
     Check(Check),
@@ -55,10 +55,10 @@ pub enum Command {
     },
     /// Read and set the settings of a running router, under the kernel's names
     Sysctl(Sysctl),
-    /// Watch a running router's table on a screen
-    Top(Top),
     /// Measure how fast this machine tracks and translates
     Bench(Bench),
+    /// Watch a running router's table on a screen
+    Top(Top),
     /// Print completions for a shell: `uct completions bash > /etc/bash_completion.d/uct`
     Completions {
         /// The shell
@@ -199,7 +199,8 @@ uct explain in.pcapng --topology r.toml --rules r.nft\n  \
 uct explain in.pcapng --packet 12-20                  only these packets (those before are replayed all the same)\n  \
 uct explain in.pcapng --conn 'tcp dport 443 src 192.168.1.10'\n  \
 uct explain in.pcapng --brief | grep INVALID\n  \
-uct explain in.pcapng --json | jq 'select(.verdict == \"drop\")'")]
+uct explain in.pcapng --json | jq 'select(.verdict == \"drop\")'\n  \
+uct explain in.pcapng --rules r.nft --html lesson.html   a page to learn or teach with")]
 pub struct Explain {
     #[command(flatten)]
     #[allow(missing_docs)] // clap would print it
@@ -225,6 +226,10 @@ pub struct Explain {
     /// One JSON object a packet, complete; see docs/explain-json.md
     #[arg(long)]
     pub json: bool,
+
+    /// Write a page to step through, in one file that needs no network; nothing is printed then. See docs/lesson.md
+    #[arg(long, value_name = "PAGE", conflicts_with_all = ["json", "brief"])]
+    pub html: Option<PathBuf>,
 
     /// Colours
     #[arg(long, value_enum, default_value_t = ColorArg::Auto, value_name = "WHEN")]
@@ -418,12 +423,22 @@ pub enum PortsArg {
     Capture,
 }
 
-/// Keep a table behind a socket.
+/// Be a router between interfaces, with connection tracking, rules and NAT as Linux has them.
 ///
-/// Other programs look into it and change it through the socket: `uct conntrack`, `uct sysctl`, or anything that speaks JSON
-/// (docs/socket.md). Without interfaces nothing moves but what they put in, and the clock.
+/// The interfaces of the topology and its addresses are the router's: the host's own stack must have no address there, and must not
+/// forward (docs/router.md says how). Other programs look into the table and change it through the socket: `uct conntrack`,
+/// `uct sysctl`, or anything that speaks JSON (docs/socket.md). Without a topology nothing moves but what they put in, and the clock.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:\n  \
+uct run --topology router.toml --rules nat.nft --socket /run/uct.sock\n  \
+uct run --topology router.toml --rule 'oifname wan0 masquerade' --workers 4 --busy-poll 50\n  \
+uct run --topology router.toml --rules nat.nft --io lan0=tap --host uct0")]
 pub struct Run {
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would print it
+    pub live: Live,
+
     /// The socket [default: $UCT_SOCKET, or /run/uct.sock]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
@@ -447,6 +462,70 @@ pub struct Run {
     /// Seed of the hash and of what Linux draws at random [default: random]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+}
+
+/// The interfaces of a running router, and what it does with packets.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Router")]
+pub struct Live {
+    /// How interfaces are reached: ring, pnet, tap or tun; DEV=KIND for one of them, may be repeated [default: ring]
+    #[arg(long, value_name = "[DEV=]KIND", requires = "topology")]
+    pub io: Vec<Io>,
+
+    /// Threads that carry packets [default: one for each processor]
+    #[arg(long, value_name = "N", requires = "topology")]
+    pub workers: Option<std::num::NonZeroUsize>,
+
+    /// How long a thread without work looks again before it sleeps, in microseconds
+    #[arg(long, value_name = "US", default_value_t = 0, requires = "topology")]
+    pub busy_poll: u64,
+
+    /// Slots of each interface's ring, for each thread
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(32..=65536), requires = "topology")]
+    pub ring_slots: u32,
+
+    /// Tell hosts on this interface that here is an IPv6 router, and which prefixes to use; may be repeated
+    #[arg(long, value_name = "DEV", requires = "topology")]
+    pub advertise: Vec<String>,
+
+    /// Hand what is for the router itself (also by redirect) to the host's own stack, by a TUN device of this name that is made
+    #[arg(long, value_name = "TUN", requires = "topology")]
+    pub host: Option<String>,
+}
+
+/// How an interface is reached, or all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Io {
+    /// The interface; all if none is named.
+    pub dev: Option<String>,
+    /// How.
+    pub kind: IoKind,
+}
+
+/// How an interface is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IoKind {
+    /// AF_PACKET with memory-mapped rings
+    Ring,
+    /// pnet's datalink
+    Pnet,
+    /// A TAP device that is made
+    Tap,
+    /// A TUN device that is made
+    Tun,
+}
+
+impl FromStr for Io {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (dev, kind) = match text.split_once('=') {
+            Some((dev, kind)) => (Some(dev.to_owned()), kind),
+            None => (None, text),
+        };
+        let kind = IoKind::from_str(kind, true).map_err(|_| format!("'{kind}' is none of ring, pnet, tap, tun"))?;
+        Ok(Io { dev, kind })
+    }
 }
 
 /// Read and set the settings of a running router.

@@ -22,8 +22,8 @@ fn main() -> ExitCode {
         Command::Reload(args) => uct::reload::run(args),
         Command::Stats(args) => uct::reload::stats(args),
         Command::Sysctl(args) => uct::sysctl::run(args),
-        Command::Top(args) => uct::top::run(args),
         Command::Bench(args) => uct::bench::run(args),
+        Command::Top(args) => uct::top::run(args),
         Command::Conntrack { words } => return uct::conntrack::run(words),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use uct_engine::Engine;
 use uct_nat::rules::{NoFiles, Ruleset};
 use uct_pipeline::control::{Clock, Options, RealClock, Server};
+use uct_pipeline::offload::Offload;
 use uct_pipeline::router::{Arrival, Emit, Emitted, Fate, Router, Silent};
 use uct_pipeline::topology::Topology;
 use uct_tests::packet::build::{Ip, udp};
@@ -67,7 +68,8 @@ impl Live {
         let mut bytes = udp(&Ip::new(address(from.0), address(to.0)), from.1, to.1, b"?");
         let wire_len = bytes.len();
         let iif = self.router.topology().dev(["lan", "wan"][iface]).unwrap();
-        let arrival = Arrival { at: self.clock.now(), iif, bytes: &mut bytes, wire_len, link: None };
+        let arrival =
+            Arrival { at: self.clock.now(), iif, bytes: &mut bytes, wire_len, link: None, offload: Offload::default() };
         let mut last = Last::default();
         let fate = self.router.receive(arrival, &mut last, &mut Silent);
         let Some(out) = last.0 else { return Err(fate) };

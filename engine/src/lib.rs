@@ -43,7 +43,7 @@ pub use engine::{Confirm, Engine, Listening};
 pub use entry::{Counters, Entry, ProtoInfo};
 pub use event::{Client, Event, EventKind, EventMask};
 pub use observe::{Observer, Silent};
-pub use packet::{Fragment, More, Packet, Quote};
+pub use packet::{Checksum, Fragment, More, Packet, Quote};
 pub use reason::{BadTransition, Bound, Gone, Invalid, Malformed};
 pub use saved::{Saved, SavedState};
 pub use settings::{PolicyError, SettingError, Settings, Sysctl, TimeoutPolicy, Timeouts};

@@ -17,6 +17,9 @@
 //! is eight bytes or more. Hop-by-hop, routing, fragment, authentication and destination headers are walked over; any other
 //! number is a protocol (ESP, and mobility, HIP and Shim6 too), "no next header" is none.
 //!
+//! A packet from a local link may come with its transport checksum verified by the card, or left for the card that sends it to
+//! fill in: [`Packet::with_checksum`] says so, and then nothing is verified here, as in Linux.
+//!
 //! Sources: RFC 791, RFC 8200 §4, RFC 4302 (authentication header length); which extension headers the tracker walks over
 //! was measured on Linux 6.18.
 
@@ -50,6 +53,18 @@ pub enum More {
     None,
 }
 
+/// What is known of a packet's transport checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// Nothing: whoever wants to know sums the bytes up (`CHECKSUM_NONE`).
+    #[default]
+    Unverified,
+    /// The card or the sender's host vouches for it (`CHECKSUM_UNNECESSARY`).
+    Verified,
+    /// It is not there yet: whoever puts the packet on a wire fills it in (`CHECKSUM_PARTIAL`).
+    Partial,
+}
+
 /// Where the transport header stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
@@ -65,6 +80,7 @@ struct Layout {
 pub struct Packet<'a> {
     bytes: &'a mut [u8],
     layout: Layout,
+    checksum: Checksum,
 }
 
 impl<'a> Packet<'a> {
@@ -75,7 +91,18 @@ impl<'a> Packet<'a> {
     pub fn parse(bytes: &'a mut [u8], wire_len: usize) -> Result<Self, Malformed> {
         let layout = layout(bytes, wire_len)?;
         let end = layout.wire_len.min(bytes.len());
-        Ok(Packet { bytes: &mut bytes[..end], layout })
+        Ok(Packet { bytes: &mut bytes[..end], layout, checksum: Checksum::Unverified })
+    }
+
+    /// The same packet, and what its link says of its transport checksum.
+    #[must_use]
+    pub fn with_checksum(self, checksum: Checksum) -> Self {
+        Packet { checksum, ..self }
+    }
+
+    /// What is known of its transport checksum.
+    pub fn checksum(&self) -> Checksum {
+        self.checksum
     }
 
     /// The packet's bytes, from the IP header on.

@@ -18,7 +18,7 @@ use crate::settings::Timeouts;
 use crate::state::{Assured, State, Update};
 use crate::tcp::{self, Segment, Standing, Tcp, Verify};
 use crate::{
-    Ct, Direction, Family, Gone, Hook, Info, Invalid, L4, Packet, Protocol, Status, Sysctl, Time, Tuple, Zone,
+    Checksum, Ct, Direction, Family, Gone, Hook, Info, Invalid, L4, Packet, Protocol, Status, Sysctl, Time, Tuple, Zone,
 };
 use crate::{icmp, udp};
 
@@ -124,11 +124,9 @@ impl Engine {
         now: Time,
         observer: &mut impl Observer,
     ) -> Track {
-        let verify = if hook == Hook::Prerouting && self.settings().is_on(Sysctl::Checksum) {
-            Verify::Checksum
-        } else {
-            Verify::Nothing
-        };
+        let is_asked = hook == Hook::Prerouting && self.settings().is_on(Sysctl::Checksum);
+        let verify =
+            if is_asked && packet.checksum() == Checksum::Unverified { Verify::Checksum } else { Verify::Nothing };
         let answer = self.decide(packet, verify, template, now, observer);
         if let Track::Invalid(why) = &answer {
             let is_icmp = matches!(packet.protocol(), Protocol::ICMP | Protocol::ICMPV6);

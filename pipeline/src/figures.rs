@@ -19,6 +19,8 @@ use std::net::IpAddr;
 
 use uct_engine::{Engine, Invalid, L4, Status, Sysctl, Time};
 
+use crate::live::Station;
+use crate::live::stats::Loss;
 use crate::router::{Drop, Router};
 
 /// Whether a figure only grows.
@@ -222,6 +224,26 @@ impl Figures for Router {
             let count = reasons.get(name).copied().unwrap_or(0);
             into.push(Figure::counter("uct_drops", count, words(&DROP, name)).with("reason", name));
         }
+    }
+}
+
+impl Figures for Station {
+    fn figures(&self, into: &mut Vec<Figure>) {
+        self.router().load().figures(into);
+        let stats = self.stats();
+        into.push(Figure::counter("uct_frames_received", stats.received(), "Frames that were taken from interfaces."));
+        into.push(Figure::counter("uct_frames_sent", stats.sent(), "Frames that interfaces took."));
+        for why in Loss::ALL {
+            into.push(Figure::counter("uct_losses", stats.lost(why), why.sentence()).with("reason", why.name()));
+        }
+        into.push(Figure::gauge(
+            "uct_neighbors",
+            self.neighbors().len() as u64,
+            "Neighbours that are known or asked for.",
+        ));
+        into.push(Figure::counter("uct_logged", self.log().logged.get(), "Packets that rules have logged."));
+        let lost = "Lines of rules that were not written, because too many waited.";
+        into.push(Figure::counter("uct_log_lost", self.log().lost.get(), lost));
     }
 }
 

@@ -58,7 +58,7 @@ pub use rate::{RateLimit, Turn};
 use crate::link::PacketType;
 use crate::route::Delivery;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use uct_engine::{Family, Packet, Protocol, checksum};
+use uct_engine::{Checksum, Family, Packet, Protocol, checksum};
 
 /// How long an IPv4 error may be, in bytes (RFC 1812 section 4.3.2.3).
 const MAX_V4: usize = 576;
@@ -126,6 +126,15 @@ impl Message {
     /// Nobody listens: what `reject` says by default.
     pub const fn port_unreachable(family: Family) -> Self {
         Message::new(family, (3, 3), (1, 4), 0)
+    }
+
+    /// Nobody here speaks that protocol. IPv6 points at its number in the first header.
+    pub const fn protocol_unreachable(family: Family) -> Self {
+        let at = match family {
+            Family::Ipv4 => 0,
+            Family::Ipv6 => 6,
+        };
+        Message::new(family, (3, 2), (4, 1), at)
     }
 
     /// Forbidden.
@@ -282,7 +291,7 @@ pub fn check_reject(packet: &Packet<'_>) -> Result<(), Silence> {
     let protocol = packet.protocol();
     // Other integrity checks, partial or optional checksums.
     let unchecked = matches!(protocol.0, 47 | 50 | 51 | 132 | 136);
-    if packet.is_truncated() || unchecked {
+    if packet.is_truncated() || unchecked || packet.checksum() != Checksum::Unverified {
         return Ok(());
     }
     if protocol == Protocol::UDP && transport.get(UDP_CHECKSUM..UDP_CHECKSUM + 2) == Some(&[0, 0]) {

@@ -25,6 +25,7 @@ use uct_nat::rules::Ruleset;
 
 use crate::capture::{CaptureError, Crossing, Frame, Interface, InterfaceId, Outgoing, Sink, Source};
 use crate::link::{self, LinkType, Mac, Network, PacketType};
+use crate::offload::Offload;
 use crate::router::{Arrival, Drop, Emit, Emitted, Fate, Observer, Router};
 use crate::topology::{Dev, Entry, Inference, Inferred, LOCAL, Topology};
 use crate::vantage::{self, Inside, Vantage, Was};
@@ -289,9 +290,11 @@ impl Replay {
                 observer.restored();
             }
             return match was {
-                Was::Received(iif, _) => {
-                    Some(router.receive(Arrival { at, iif, bytes, wire_len, link: None }, out, observer))
-                }
+                Was::Received(iif, _) => Some(router.receive(
+                    Arrival { at, iif, bytes, wire_len, link: None, offload: Offload::default() },
+                    out,
+                    observer,
+                )),
                 Was::Own(_) => Some(router.send_own(bytes, wire_len, at, out, observer)),
                 Was::Made => {
                     self.counts.outgoing += 1;
@@ -303,7 +306,7 @@ impl Replay {
             return Some(router.refuse(Drop::OtherHost, observer));
         }
         let link = header.packet_type;
-        Some(router.receive(Arrival { at, iif, bytes, wire_len, link }, out, observer))
+        Some(router.receive(Arrival { at, iif, bytes, wire_len, link, offload: Offload::default() }, out, observer))
     }
 
     /// Where frames of a capture's interface go.

@@ -300,6 +300,25 @@ impl Routes {
         }
     }
 
+    /// The addresses of an interface, that of link scope among them.
+    pub fn addresses(&self, dev: Dev) -> &[IpNet] {
+        self.addresses.get(dev.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same for a packet that is to leave by `link` if its destination is only known there.
+    pub fn output_on(&self, link: Option<Dev>, destination: IpAddr) -> Answer {
+        match (link, destination) {
+            (Some(dev), IpAddr::V6(to)) if to.is_unicast_link_local() => {
+                if self.own6_link.contains(&(dev, to)) {
+                    Answer::Local(Delivery::Unicast)
+                } else {
+                    Answer::Forward(Hop { dev, next: destination })
+                }
+            }
+            _ => self.output(destination),
+        }
+    }
+
     /// Whether the router itself has an address (on `iif`, if it is of link scope).
     pub fn is_own(&self, iif: Dev, address: IpAddr) -> bool {
         match address {

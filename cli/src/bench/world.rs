@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use uct_engine::{Direction, Engine, Sysctl, Time};
 use uct_nat::rules::{NoFiles, Ruleset};
+use uct_pipeline::offload::Offload;
 use uct_pipeline::router::{Arrival, Emit, Emitted, Fate, Router, Silent};
 use uct_pipeline::topology::{Dev, Topology};
 
@@ -177,7 +178,7 @@ impl Chunk {
             for bytes in packets {
                 let (_, dir, _) = self.whose[out.at];
                 let iif = if flows.is_from_inside(dir) { LAN } else { WAN };
-                let arrival = Arrival { at: now, iif, bytes, wire_len: LEN, link: None };
+                let arrival = Arrival { at: now, iif, bytes, wire_len: LEN, link: None, offload: Offload::default() };
                 let fate = router.receive(arrival, &mut out, &mut Silent);
                 if !matches!(fate, Fate::Sent(_)) {
                     return Err(lost(&fate, self.whose[out.at]));
@@ -202,9 +203,23 @@ impl Chunk {
             for bytes in packets {
                 let (_, dir, _) = self.whose[out.at];
                 let iif = if flows.is_from_inside(dir) { LAN } else { WAN };
-                let arrival = std::hint::black_box(Arrival { at: EPOCH, iif, bytes, wire_len: LEN, link: None });
+                let arrival = std::hint::black_box(Arrival {
+                    at: EPOCH,
+                    iif,
+                    bytes,
+                    wire_len: LEN,
+                    link: None,
+                    offload: Offload::default(),
+                });
                 let next = PUBLIC.into();
-                out.emit(Emitted { at: EPOCH, dev: iif, next, bytes: arrival.bytes, wire_len: LEN });
+                out.emit(Emitted {
+                    at: EPOCH,
+                    dev: iif,
+                    next,
+                    bytes: arrival.bytes,
+                    wire_len: LEN,
+                    offload: Offload::default(),
+                });
                 out.at += 1;
             }
         }

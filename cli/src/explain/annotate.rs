@@ -14,6 +14,7 @@ use std::path::Path;
 
 use uct_pipeline::capture::{CaptureError, Crossing, Interface, Outgoing, Sink, Source, Verdict as Mark, Writer};
 use uct_pipeline::link::LinkType;
+use uct_pipeline::offload::Offload;
 use uct_pipeline::replay::ethernet;
 use uct_pipeline::router::Emitted;
 use uct_pipeline::topology::Topology;
@@ -87,8 +88,14 @@ impl Annotator {
             };
             let iface = self.writer.interface(&interface)?;
             let at = uct_engine::Time::from_nanos(e.time_ns);
-            let packet =
-                Emitted { at, dev: left.dev, next: left.next_hop, bytes: &left.bytes, wire_len: left.wire_len };
+            let packet = Emitted {
+                at,
+                dev: left.dev,
+                next: left.next_hop,
+                bytes: &left.bytes,
+                wire_len: left.wire_len,
+                offload: Offload::default(),
+            };
             let wire_len = ethernet(&self.topology, &packet, &mut self.frame);
             let (said, values) = (sentence(e, way, left), left_values(e, way));
             let mut outgoing = Outgoing::new(at, iface, &self.frame);

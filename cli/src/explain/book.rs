@@ -48,6 +48,13 @@ impl Book {
         self.rules.get(&id).cloned()
     }
 
+    /// All rules, in the order they were read.
+    pub fn rules(&self) -> Vec<Rule> {
+        let mut ids: Vec<_> = self.rules.keys().copied().collect();
+        ids.sort_unstable();
+        ids.into_iter().filter_map(|id| self.rule(id)).collect()
+    }
+
     /// A chain: family, table and name.
     pub fn chain(&self, id: ChainId) -> String {
         self.chains.get(&id).cloned().unwrap_or_default()

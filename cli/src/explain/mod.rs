@@ -4,7 +4,8 @@
 //!   Replay ──tells──► Explainer ──► Explanation ──┬─► words     sentences, in every form below
 //!                      Ledger                     ├─► text      sentences, then each stop with its numbers
 //!                                                 ├─► brief     one line
-//!                                                 └─► json      all of it
+//!                                                 ├─► json      all of it
+//!                                                 └─► html      a page to step through
 //! ```
 //! The replay is the one that `uct replay` does; explanation only listens. What is shown is chosen after it happened: the
 //! packets before are replayed all the same.
@@ -25,6 +26,7 @@ pub mod book;
 pub mod brief;
 pub mod filter;
 pub mod header;
+pub mod html;
 pub mod ledger;
 pub mod model;
 pub mod observer;
@@ -36,6 +38,7 @@ pub mod words;
 
 use annotate::Annotator;
 use filter::Filter;
+use html::Page;
 use model::Explanation;
 use tee::{Loss, Tee};
 use telling::Telling;
@@ -43,20 +46,34 @@ use telling::Telling;
 /// Runs the command.
 pub fn run(args: &args::Explain) -> Result<ExitCode, Failure> {
     let filter = Filter::new(&args.packet, args.conn.as_deref()).map_err(Failure::usage)?;
-    let writes: Vec<_> = args.out.write.iter().map(|path| ("--write", path.as_path())).collect();
+    let named = [("--write", &args.out.write), ("--html", &args.html)];
+    let writes: Vec<_> = named.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?))).collect();
+    if writes.iter().filter(|(_, path)| path.as_os_str() == "-").count() > 1 {
+        return Err(Failure::usage("--write and --html are both '-': standard output holds one file only"));
+    }
     let session = Session::open(&args.input, &writes)?.start()?;
-    if args.input.at.is_some() && args.out.write.is_none() {
+    if args.input.at.is_some() && writes.is_empty() {
         return run_at(args, &filter, session);
     }
     let mut writing = Writing::of(&args.out, session.replay.router())?;
-    let mut is_read = !args.out.is_stdout();
+    let mut page = match &args.html {
+        Some(path) => Some(Page::create(path, &args.input.capture, session.replay.router())?),
+        None => None,
+    };
+    let mut is_read = !args.out.is_stdout() && page.is_none();
     let mut out = Coloured::new(args.color);
     let mut text = String::new();
     let done = each(session, |explanation, source| {
         if !filter.takes(&explanation) {
+            if let Some(page) = &mut page {
+                page.aside(&explanation)?;
+            }
             return Ok(if filter.is_past(explanation.packet) { Flow::Enough } else { Flow::On });
         }
         writing.write(&explanation, source).map_err(unwritten)?;
+        if let Some(page) = &mut page {
+            page.step(&explanation)?;
+        }
         if is_read {
             text.clear();
             show(args, &explanation, &mut text)?;
@@ -69,6 +86,9 @@ pub fn run(args: &args::Explain) -> Result<ExitCode, Failure> {
         Ok(Flow::On)
     });
     writing.finish().map_err(unwritten)?;
+    if let Some(page) = page {
+        page.finish()?;
+    }
     if is_read {
         out.finish()?;
     }

@@ -104,6 +104,9 @@ pub struct Way {
     pub info: Option<&'static str>,
     /// What left, by which interface.
     pub left: Vec<Left>,
+    /// The packet as it was at the start, for the page.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
 }
 
 impl Way {
@@ -118,6 +121,7 @@ impl Way {
             direction: None,
             info: None,
             left: Vec::new(),
+            bytes: Vec::new(),
         }
     }
 }

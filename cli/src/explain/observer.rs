@@ -324,6 +324,7 @@ impl router::Observer for Explainer {
         };
         let way = self.way();
         (way.origin, way.came, way.interface) = (origin, Some(header.clone()), interface);
+        way.bytes = packet.bytes().to_vec();
         self.seen = Some(header);
     }
 

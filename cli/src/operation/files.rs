@@ -57,6 +57,37 @@ pub struct Read {
     pub settings: BTreeMap<Sysctl, u64>,
 }
 
+/// What the files said when they were put in force.
+#[derive(Debug)]
+pub struct InForce {
+    /// The files.
+    pub files: Files,
+    /// What they had set.
+    pub settings: BTreeMap<Sysctl, u64>,
+    /// The surroundings as they stood in the file.
+    pub topology: Option<Topology>,
+}
+
+impl InForce {
+    /// These are in force.
+    pub fn new(files: Files, settings: BTreeMap<Sysctl, u64>, topology: Option<Topology>) -> InForce {
+        InForce { files, settings, topology }
+    }
+
+    /// What in a topology needs a restart, if anything does: interfaces are opened at the start, by name and link address.
+    pub fn needs_restart(&self, next: &Topology) -> Option<String> {
+        let known = self.topology.as_ref()?;
+        next.interfaces.iter().find_map(|interface| {
+            let name = &interface.name;
+            match known.interfaces.iter().find(|i| i.name == *name) {
+                None => Some(format!("interface {name} is new in the topology")),
+                Some(last) if last.mac != interface.mac => Some(format!("interface {name} has another mac")),
+                Some(_) => None,
+            }
+        })
+    }
+}
+
 /// All that is wrong, each with its file.
 pub type Faults = Vec<Failure>;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use uct_engine::{Engine, Time};
-use uct_pipeline::router::{InForce, Router};
+use uct_pipeline::router::Router;
 use uct_pipeline::state;
 
 /// A file that keeps a table.
@@ -98,10 +98,9 @@ impl Keeper {
     }
 
     /// Writes it if it is time to.
-    pub fn tick(&self, engine: &Engine, router: Option<&Arc<InForce>>, now: Time) {
+    pub fn tick(&self, engine: &Engine, router: impl FnOnce() -> Option<Arc<Router>>, now: Time) {
         if self.every.is_some_and(|every| self.last.lock().at.elapsed() >= every) {
-            let router = router.map(|r| r.get());
-            self.write(engine, router.as_deref(), now);
+            self.write(engine, router().as_deref(), now);
         }
     }
 }

@@ -269,6 +269,7 @@ fn family(first: &Figure) -> &str {
     match first.name.as_ref() {
         "conntrack_invalid" => "Packets without a connection because the tracker said no, by reason.",
         "uct_drops" => "Packets that went no further, by reason.",
+        "uct_losses" => "Frames and packets lost at the links, by reason.",
         "uct_packets" => "Packets by what became of them.",
         _ => &first.help,
     }

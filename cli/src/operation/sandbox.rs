@@ -15,7 +15,9 @@
 //! year and was forgotten here is an error in the log, and not the end of a router. Landlock is not in every kernel; where
 //! it is not, a line says so and the other three stand.
 //!
-//! Everything holds for the thread that enters and for those that it starts later, so it comes before all others.
+//! Everything holds for the thread that enters and for those that it starts later. Of a router's threads one alone, which
+//! watches interfaces and talks to nobody but the kernel, keeps CAP_NET_RAW and may open packet sockets: an interface that
+//! appears later has to be opened then.
 //!
 //! Sources: capabilities(7), prctl(2), seccomp(2), landlock(7).
 
@@ -46,6 +48,14 @@ pub struct Needs {
     pub capabilities: Vec<Capability>,
     /// Whether packet sockets may be opened still, for interfaces that appear later.
     pub packet_sockets: PacketSockets,
+}
+
+impl Needs {
+    /// The same for the thread that opens interfaces which appear later: packet sockets, and the capability for them.
+    #[must_use]
+    pub fn for_monitor(&self) -> Needs {
+        Needs { capabilities: vec![Capability::CAP_NET_RAW], packet_sockets: PacketSockets::Yes, ..self.clone() }
+    }
 }
 
 /// Whether packet sockets may be opened inside.

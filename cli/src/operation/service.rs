@@ -4,20 +4,20 @@
 //! inside. A reload reads all files before it changes anything, and changes settings and rules with nothing in between that
 //! could fail. The end: no packet is taken any more, the table is written, the socket is gone, exit code 0.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use uct_engine::{Engine, Sysctl};
+use uct_engine::Engine;
 use uct_nat::rules::Colour;
 use uct_pipeline::control::{Clock, Host};
 use uct_pipeline::figures::{Figure, Figures};
-use uct_pipeline::router::InForce;
+use uct_pipeline::live::Station;
+use uct_pipeline::router::Router;
 
-use super::files::{self, Files};
+use super::files::{self, InForce};
 use super::keep::Keeper;
 use super::{notify, sandbox};
 use crate::check;
@@ -29,10 +29,9 @@ const TICK: Duration = Duration::from_millis(500);
 pub struct Service {
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
-    router: Option<Arc<InForce>>,
-    files: Files,
-    /// The settings that the files last asked for. Held during a reload: one at a time.
-    set: Mutex<BTreeMap<Sysctl, u64>>,
+    station: Option<Arc<Station>>,
+    /// Held during a reload: one at a time.
+    files: Mutex<InForce>,
     keeper: Option<Keeper>,
     /// Who else has figures.
     more: Vec<Arc<dyn Figures>>,
@@ -40,30 +39,27 @@ pub struct Service {
 }
 
 impl Service {
-    /// Around an engine, and a router if there is one; `set` are the settings that its files asked for.
-    pub fn new(
-        engine: Arc<Engine>,
-        clock: Arc<dyn Clock>,
-        router: Option<Arc<InForce>>,
-        files: Files,
-        set: BTreeMap<Sysctl, u64>,
-    ) -> Service {
+    /// Around an engine, and a router if there is one.
+    pub fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, station: Option<Arc<Station>>, files: InForce) -> Service {
         Service {
             engine,
             clock,
-            router,
-            files,
-            set: Mutex::new(set),
+            station,
+            files: Mutex::new(files),
             keeper: None,
             more: Vec::new(),
             begun: Instant::now(),
         }
     }
 
+    /// The router in force, if there is one.
+    fn router(&self) -> Option<Arc<Router>> {
+        self.station.as_ref().map(|station| station.router().get())
+    }
+
     /// Keeps the table in a file from now on: reads it at once.
     pub fn keep(&mut self, keeper: Keeper) {
-        let router = self.router.as_ref().map(|router| router.get());
-        keeper.load(&self.engine, router.as_deref(), self.clock.now());
+        keeper.load(&self.engine, self.router().as_deref(), self.clock.now());
         self.keeper = Some(keeper);
     }
 
@@ -75,7 +71,7 @@ impl Service {
     /// What is due now and then: the table's file, and the word to systemd that all is well.
     fn tick(&self) {
         if let Some(keeper) = &self.keeper {
-            keeper.tick(&self.engine, self.router.as_ref(), self.clock.now());
+            keeper.tick(&self.engine, || self.router(), self.clock.now());
         }
         notify::alive();
     }
@@ -110,8 +106,7 @@ impl Service {
                 notify::stopping();
                 stop();
                 if let Some(keeper) = &self.keeper {
-                    let router = self.router.as_ref().map(|router| router.get());
-                    keeper.write(&self.engine, router.as_deref(), self.clock.now());
+                    keeper.write(&self.engine, self.router().as_deref(), self.clock.now());
                 }
                 if let Some(socket) = &socket {
                     let _ = std::fs::remove_file(socket);
@@ -129,9 +124,8 @@ impl Service {
 
     /// What the sandbox has to leave open: the files of a reload with what they include, the table's, the socket's folder.
     pub fn needs(&self, socket: &Path) -> sandbox::Needs {
-        let mut read: Vec<PathBuf> = self.files.paths().map(sandbox::folder).collect();
-        if let Some(router) = &self.router {
-            let router = router.load();
+        let mut read: Vec<PathBuf> = self.files.lock().files.paths().map(sandbox::folder).collect();
+        if let Some(router) = self.router() {
             read.extend(router.rules().sources().names().map(|name| sandbox::folder(Path::new(name))));
         }
         // Who talks to the socket is known by the name of its program.
@@ -145,9 +139,8 @@ impl Service {
 
     /// What `systemctl status` shows.
     fn status(&self) -> String {
-        match &self.router {
+        match self.router() {
             Some(router) => {
-                let router = router.load();
                 let interfaces: Vec<&str> = router.topology().interfaces.iter().map(|i| i.name.as_str()).collect();
                 format!("forwarding between {}", interfaces.join(", "))
             }
@@ -161,29 +154,23 @@ impl Service {
     }
 
     fn try_reload(&self) -> Result<String, String> {
-        let mut set = self.set.lock();
-        if !self.files.can_reload() {
+        let mut known = self.files.lock();
+        if !known.files.can_reload() {
             return Err("there is nothing to read again: no --topology, --rules or --sysctl-file is a file".to_owned());
         }
-        let read = self.files.read(Colour::Never).map_err(|faults| {
+        let read = known.files.read(Colour::Never).map_err(|faults| {
             let faults: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
             faults.join("\n")
         })?;
-        let (mut said, remarks) = check::summary(&self.files, &read);
-        let strange = |topology: &uct_pipeline::topology::Topology| {
-            let router = self.router.as_ref()?.load();
-            let known = &router.topology().interfaces;
-            topology.interfaces.iter().find(|i| known.iter().all(|k| k.name != i.name)).map(|i| i.name.clone())
-        };
-        if let Some(name) = read.topology.as_ref().and_then(strange) {
-            return Err(format!(
-                "interface {name} is new in the topology: interfaces are opened at the start, so this needs a restart"
-            ));
+        let (mut said, remarks) = check::summary(&known.files, &read);
+        if let Some(why) = read.topology.as_ref().and_then(|next| known.needs_restart(next)) {
+            return Err(format!("{why}: interfaces are opened at the start, so this needs a restart"));
         }
-        files::apply(self.engine.settings(), &read.settings, &set);
-        *set = read.settings;
-        if let (Some(router), Some(topology)) = (&self.router, read.topology) {
-            let change = router.replace(read.rules, topology, self.clock.now());
+        files::apply(self.engine.settings(), &read.settings, &known.settings);
+        known.settings = read.settings;
+        if let (Some(station), Some(topology)) = (&self.station, read.topology) {
+            let change = station.replace(read.rules, &topology, self.clock.now());
+            known.topology = Some(topology);
             if !change.removed.is_empty() {
                 said.push_str(&format!("no longer used: {}\n", change.removed.join(", ")));
             }
@@ -205,8 +192,8 @@ impl Figures for Service {
         let up = self.begun.elapsed().as_secs();
         into.push(Figure::gauge("uct_uptime_seconds", up, "Seconds since the start."));
         self.engine.figures(into);
-        if let Some(router) = &self.router {
-            router.load().figures(into);
+        if let Some(station) = &self.station {
+            station.figures(into);
         }
         for more in &self.more {
             more.figures(into);

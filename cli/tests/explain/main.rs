@@ -2,11 +2,13 @@
 //! `UCT_BLESS=1`), and of every reason that anything can give, its sentence.
 
 mod annotated;
+mod chromium;
 mod diff;
 mod drops;
 mod golden;
 mod invalid;
 mod lab;
+mod lesson;
 mod nat;
 mod pages;
 mod pains;

@@ -88,7 +88,7 @@ fn what_the_pages_show_is_what_happens() {
 /// Files that the pages name are there.
 #[test]
 fn links_lead_somewhere() {
-    for page in PAGES.into_iter().chain(["diff.md", "history.md", "wireshark.md", "explain-json.md"]) {
+    for page in PAGES.into_iter().chain(["diff.md", "history.md", "lesson.md", "wireshark.md", "explain-json.md"]) {
         let text = std::fs::read_to_string(docs().join(page)).expect("the page");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().unwrap_or_default();

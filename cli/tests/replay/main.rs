@@ -5,5 +5,6 @@ mod bad_input;
 mod captures;
 mod inferred;
 mod logged;
+mod readme;
 mod uct;
 mod vantage;

@@ -14,6 +14,7 @@ use uct_engine::expect::ExpectEvent;
 use uct_engine::{Engine, Event, EventKind, Listening};
 
 use super::filter::Matcher;
+use crate::logged::LogLine;
 
 /// Events that wait for one reader.
 const QUEUE: usize = 65_536;
@@ -26,6 +27,8 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(super) enum Interest {
     Connections(Box<Matcher>, Vec<EventKind>),
     Expectations,
+    /// What rules log.
+    Log,
 }
 
 /// What a subscriber is told.
@@ -33,6 +36,7 @@ pub(super) enum Interest {
 pub(super) enum Item {
     Event(Arc<Event>),
     Expectation(Arc<ExpectEvent>),
+    Logged(Arc<LogLine>),
     /// Events from this number to that were lost.
     Gap(u64, u64),
 }
@@ -64,6 +68,10 @@ impl Subscription {
         } else {
             lose(&mut queue, seq, seq);
         }
+    }
+
+    fn is_about_connections(&self) -> bool {
+        matches!(self.interest, Interest::Connections(..))
     }
 
     fn is_about_expectations(&self) -> bool {
@@ -153,6 +161,15 @@ impl Hub {
         }
     }
 
+    /// Tells what a rule has logged.
+    pub(super) fn logged(&self, line: &Arc<LogLine>) {
+        let state = self.state.lock();
+        for s in state.subscriptions.iter().filter(|s| matches!(s.interest, Interest::Log)) {
+            // Lines have no numbers of their own.
+            s.enqueue(0, Item::Logged(Arc::clone(line)));
+        }
+    }
+
     /// Something happened: do not wait for the next round.
     pub(super) fn poke(&self) {
         let mut state = self.state.lock();
@@ -185,7 +202,7 @@ impl Hub {
             let event = Arc::new(event);
             let lost = state.last + 1..event.seq;
             if state.last != 0 && !lost.is_empty() {
-                for s in state.subscriptions.iter().filter(|s| !s.is_about_expectations()) {
+                for s in state.subscriptions.iter().filter(|s| s.is_about_connections()) {
                     lose(&mut s.queue.lock(), lost.start, lost.end - 1);
                 }
             }

@@ -416,6 +416,8 @@ message! {
         entry: Flat,
         /// Or the expectation.
         expectation: FlatExpectation,
+        /// Or what a rule has logged.
+        text: Text,
         /// The client that caused it.
         portid: u32,
         /// The client's program.

@@ -25,6 +25,7 @@ use super::server::Shared;
 use super::session::{Access, Out, Peer};
 use super::translate::translate;
 use super::wish::{asked_original, is_known_already, known, new_conn, tuple};
+use crate::logged::LogLine;
 
 /// A piece of a listing is sent when it has grown this large.
 const PIECE: usize = 48 * 1024;
@@ -60,6 +61,7 @@ pub(super) fn subscription(events: &Events) -> Result<Interest, Fault> {
     match events.table.as_deref().unwrap_or("conntrack") {
         "conntrack" => {}
         "expect" => return Ok(Interest::Expectations),
+        "log" => return Ok(Interest::Log),
         other => return Err(invalid(format!("table '{other}' has no events"))),
     }
     let matcher = events.filter.clone().unwrap_or_default().matcher().map_err(invalid)?;
@@ -73,6 +75,17 @@ pub(super) fn subscription(events: &Events) -> Result<Interest, Fault> {
             .ok_or_else(|| invalid("an event kind is none of NEW, UPDATE, DESTROY"))?,
     };
     Ok(Interest::Connections(Box::new(matcher), kinds))
+}
+
+impl From<&LogLine> for Told {
+    fn from(line: &LogLine) -> Told {
+        Told {
+            at_ns: Some(line.at.as_nanos()),
+            kind: Some("LOG".into()),
+            text: Some(line.text.clone().into()),
+            ..Told::default()
+        }
+    }
 }
 
 impl From<&ExpectEvent> for Told {
@@ -102,6 +115,7 @@ impl From<&Event> for Told {
             mask: Some(event.mask.iter_names().map(|(name, _)| name.into()).collect()),
             entry: Some(Flat::from(&event.entry)),
             expectation: None,
+            text: None,
             portid: event.by.as_ref().map(|b| b.portid),
             progname: event.by.as_ref().and_then(|b| b.progname.clone()).map(Cow::Owned),
         }

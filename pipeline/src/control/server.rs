@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Mode;
@@ -15,6 +15,8 @@ use uct_engine::{Engine, Time};
 use super::host::Host;
 use super::hub::Hub;
 use super::session::{self, Access, Peer};
+use crate::live::Station;
+use crate::logged::LogLine;
 use crate::router::Router;
 
 /// Where `now` comes from.
@@ -56,6 +58,12 @@ impl Gauge for Router {
     }
 }
 
+impl Gauge for Station {
+    fn received(&self) -> u64 {
+        self.router().load().stats().received.get()
+    }
+}
+
 /// Whether others than the owner may change anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Others {
@@ -91,8 +99,8 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hub: Hub,
-    pub(super) gauge: Option<Arc<dyn Gauge>>,
     pub(super) host: Option<Arc<dyn Host>>,
+    pub(super) gauge: OnceLock<Arc<dyn Gauge>>,
     clients: AtomicUsize,
 }
 
@@ -140,7 +148,8 @@ impl Server {
 
     fn new(listener: UnixListener, options: Options, engine: Arc<Engine>, clock: Arc<dyn Clock>, made: Made) -> Server {
         let hub = Hub::new(Arc::clone(&engine));
-        let shared = Arc::new(Shared { engine, clock, hub, gauge: None, host: None, clients: AtomicUsize::new(0) });
+        let shared =
+            Arc::new(Shared { engine, clock, hub, host: None, gauge: OnceLock::new(), clients: AtomicUsize::new(0) });
         Server { listener, shared, options, owner: rustix::process::geteuid().as_raw(), made }
     }
 
@@ -156,11 +165,25 @@ impl Server {
 
     /// Names the router whose engine this is.
     #[must_use]
-    pub fn with_gauge(mut self, gauge: Arc<dyn Gauge>) -> Server {
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.gauge = Some(gauge);
-        }
+    pub fn with_gauge(self, gauge: Arc<dyn Gauge>) -> Server {
+        let _ = self.shared.gauge.set(gauge);
         self
+    }
+
+    /// Tells who listens what rules log, and hands each line to `write` first; a thread does so from now on.
+    pub fn tell_log(&self, station: Arc<Station>, mut write: impl FnMut(&LogLine) + Send + 'static) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        std::thread::Builder::new().name("uct-log".to_owned()).spawn(move || {
+            let mut lines = Vec::new();
+            loop {
+                station.log().take(&mut lines);
+                for line in lines.drain(..) {
+                    write(&line);
+                    shared.hub.logged(&Arc::new(line));
+                }
+            }
+        })?;
+        Ok(())
     }
 
     /// Serves for ever.

@@ -206,6 +206,7 @@ fn tell(out: &Out, id: Option<u64>, subscription: &Subscription) {
                 let reply = match item {
                     Item::Event(event) => Reply { id, event: Some(Told::from(&**event)), ..Reply::default() },
                     Item::Expectation(event) => Reply { id, event: Some(Told::from(&**event)), ..Reply::default() },
+                    Item::Logged(line) => Reply { id, event: Some(Told::from(&**line)), ..Reply::default() },
                     Item::Gap(from, to) => {
                         Reply { id, gap: Some(Gap { from: Some(*from), to: Some(*to) }), ..Reply::default() }
                     }

@@ -156,7 +156,7 @@ impl Work<'_> {
             matched: Some(matched),
             groups: Some(groups.into_iter().map(group).collect()),
             talkers: Some(largest(shares, talkers)),
-            packets: self.shared.gauge.as_ref().map(|g| g.received()),
+            packets: self.shared.gauge.get().map(|g| g.received()),
             inserted: Some(stats.insert.get()),
             invalid: Some(stats.invalid.get()),
             max: Some(settings.get(Sysctl::Max).into()),

@@ -68,7 +68,7 @@ impl Router {
     }
 
     /// An error about a packet, if there may be one and there is an address to send it from.
-    fn build(
+    pub(super) fn build(
         &self,
         message: Message,
         p: &Passing<'_>,
@@ -87,11 +87,20 @@ impl Router {
             return false; // an inferred router, which has no address
         }
         let Some(options) = self.returned_options(p, source) else { return false };
+        if !self.may_tell(message, packet.src(), p.at) {
+            return false;
+        }
         icmp_error::build(message, packet, source, self.draw(), &options, bytes);
         true
     }
 
-    fn send_answer(&self, p: Passing<'_>, mut bytes: Vec<u8>, out: &mut impl Emit, observer: &mut impl Observer) {
+    pub(super) fn send_answer(
+        &self,
+        p: Passing<'_>,
+        mut bytes: Vec<u8>,
+        out: &mut impl Emit,
+        observer: &mut impl Observer,
+    ) {
         let len = bytes.len();
         let Ok(packet) = Packet::parse(&mut bytes, len) else { return };
         let tracking = match p.tracking {
@@ -100,9 +109,13 @@ impl Router {
             }
             Tracking::Before | Tracking::Untracked | Tracking::Invalid => Tracking::Before,
         };
+        let link = match p.origin {
+            Origin::Interface(dev) => Some(dev),
+            Origin::Own | Origin::Loopback => p.link,
+        };
         self.stats.answered.count();
         observer.began(Cause::Answer, &packet);
-        self.output(Passing { tracking, ..Passing::new(packet, p.at, Origin::Own) }, out, observer);
+        self.output(Passing { tracking, link, ..Passing::new(packet, p.at, Origin::Own) }, out, observer);
     }
 
     /// A datagram did not become whole in time; its sender is told where Linux tells it.

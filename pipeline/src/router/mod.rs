@@ -30,14 +30,16 @@ use uct_nat::rules::{IfName, Ruleset, Step};
 use uct_nat::{Draw, Nat, Seeded};
 
 use crate::defrag::{self, Defrag, Gathered};
-use crate::icmp_error::Addressed;
+use crate::icmp_error::{Addressed, RateLimit};
 use crate::link;
+use crate::offload::Offload;
 use crate::refrag;
 use crate::route::{self, Hop, Routes};
 use crate::topology::{DEFAULT_MTU, Dev, Topology};
 
 mod answer;
 mod drop;
+mod links;
 mod observe;
 mod options;
 mod own;
@@ -72,6 +74,7 @@ pub struct Router {
     lo: IfName,
     defrag: Arc<Mutex<Defrag>>,
     random: Arc<Mutex<SmallRng>>,
+    limits: Arc<Mutex<RateLimit>>,
     stats: Arc<Stats>,
 }
 
@@ -101,6 +104,8 @@ pub struct Emitted<'a> {
     pub bytes: &'a [u8],
     /// Its length on the wire; more than `bytes` if it came from a snapped capture.
     pub wire_len: usize,
+    /// What is left to the card that sends it.
+    pub offload: Offload,
 }
 
 /// Where a router's packets go.
@@ -127,6 +132,8 @@ pub struct Arrival<'a> {
     pub wire_len: usize,
     /// For whom the link layer meant it; `None` for this host.
     pub link: Option<link::PacketType>,
+    /// What its sender left to a card.
+    pub offload: Offload,
 }
 
 /// The interfaces' names, as rules compare them.
@@ -165,6 +172,7 @@ impl Router {
             routes,
             defrag: Arc::new(Mutex::new(Defrag::new(defrag))),
             random: Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))),
+            limits: Arc::new(Mutex::new(RateLimit::off())),
             stats: Arc::default(),
         }
     }
@@ -263,12 +271,12 @@ impl Router {
 
     /// Stops 2 and 3: parse, and put fragments together.
     fn gather(&self, arrival: Arrival<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Drop> {
-        let Arrival { at, iif, bytes, wire_len, link } = arrival;
+        let Arrival { at, iif, bytes, wire_len, link, offload } = arrival;
         let arrived = |packet| Passing {
             addressed: Addressed { link, delivery: None },
             ..Passing::new(packet, at, Origin::Interface(iif))
         };
-        let packet = Packet::parse(bytes, wire_len).map_err(Drop::Malformed)?;
+        let packet = Packet::parse(bytes, wire_len).map_err(Drop::Malformed)?.with_checksum(offload.checksum);
         if packet.is_truncated() {
             self.stats.truncated.count();
         }
@@ -277,7 +285,7 @@ impl Router {
             return Err(Drop::Route(why));
         }
         if packet.fragment().is_none() {
-            return Ok(self.pass(arrived(packet), out, observer));
+            return Ok(self.pass(Passing { offload, ..arrived(packet) }, out, observer));
         }
         match self.defrag.lock().gather(at, &packet) {
             Gathered::AsIs { lost } => {
@@ -361,9 +369,11 @@ impl Router {
         if p.packet.ttl() <= 1 {
             return Err(Halt { why: Drop::TimeExceeded, answer: Some(Answer::TimeExceeded) });
         }
-        let mtu = self.mtu(hop.dev);
-        refrag::check(p.packet.bytes(), p.packet.wire_len(), p.fragmented.as_ref(), mtu)
-            .map_err(|too_big| Halt { why: Drop::TooBig, answer: Some(Answer::TooBig(too_big.mtu)) })?;
+        if p.offload.segments.is_none() {
+            let mtu = self.mtu(hop.dev);
+            refrag::check(p.packet.bytes(), p.packet.wire_len(), p.fragmented.as_ref(), mtu)
+                .map_err(|too_big| Halt { why: Drop::TooBig, answer: Some(Answer::TooBig(too_big.mtu)) })?;
+        }
         p.packet.decrement_ttl();
         self.traverse(p, Hook::Forward, observer)?;
         self.leave_options(p, hop);
@@ -387,6 +397,7 @@ impl Router {
     /// To the router itself; on the way the packet's connection is confirmed.
     fn input(&self, p: &mut Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Halt> {
         self.traverse(p, Hook::Input, observer)?;
+        p.offload.complete(p.packet.bytes_mut());
         observer.delivered(&p.packet);
         out.deliver(p.packet.bytes(), p.at);
         Ok(Fate::Delivered)
@@ -406,16 +417,31 @@ impl Router {
         Ok(())
     }
 
-    /// Stop 8, second half: out, cut as it came or as the link demands.
-    fn send(&self, p: &Passing<'_>, hop: Hop, out: &mut impl Emit, observer: &mut impl Observer) -> Result<(), Halt> {
-        let (bytes, wire_len, mtu) = (p.packet.bytes(), p.packet.wire_len(), self.mtu(hop.dev));
+    /// Stop 8, second half: out, cut as it came or as the link demands. What is to be cut by a card fits every link.
+    fn send(
+        &self,
+        p: &mut Passing<'_>,
+        hop: Hop,
+        out: &mut impl Emit,
+        observer: &mut impl Observer,
+    ) -> Result<(), Halt> {
+        let (wire_len, mtu, at) = (p.packet.wire_len(), self.mtu(hop.dev), p.at);
+        let is_whole = p.offload.segments.is_some() || p.fragmented.is_none() && wire_len <= mtu;
+        let offload = if is_whole {
+            p.offload.settle(p.packet.bytes_mut());
+            p.offload
+        } else {
+            p.offload.complete(p.packet.bytes_mut());
+            Offload::default()
+        };
+        let bytes = p.packet.bytes();
         let mut emit = |bytes: &[u8], wire_len: usize| {
-            let emitted = Emitted { at: p.at, dev: hop.dev, next: hop.next, bytes, wire_len };
+            let emitted = Emitted { at, dev: hop.dev, next: hop.next, bytes, wire_len, offload };
             self.stats.sent.count();
             observer.sent(&emitted);
             out.emit(emitted);
         };
-        if p.fragmented.is_none() && wire_len <= mtu {
+        if is_whole {
             emit(bytes, wire_len);
             return Ok(());
         }

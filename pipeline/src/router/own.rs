@@ -11,11 +11,25 @@ use uct_engine::{Hook, Packet, Time};
 
 use super::{Cause, Drop, Emit, Fate, Halt, Observer, Origin, Passing, Router};
 use crate::route;
+use crate::topology::Dev;
 
 impl Router {
     /// A packet that the router's own stack sends.
     pub fn send_own(
         &self,
+        bytes: &mut [u8],
+        wire_len: usize,
+        at: Time,
+        out: &mut impl Emit,
+        observer: &mut impl Observer,
+    ) -> Fate {
+        self.send_own_on(None, bytes, wire_len, at, out, observer)
+    }
+
+    /// The same, from a socket that is bound to a link: that is where link-local destinations are.
+    pub fn send_own_on(
+        &self,
+        link: Option<Dev>,
         bytes: &mut [u8],
         wire_len: usize,
         at: Time,
@@ -28,7 +42,7 @@ impl Router {
             Err(why) => return self.refuse(Drop::Malformed(why), observer),
         };
         observer.began(Cause::Own, &packet);
-        let fate = self.output(Passing::new(packet, at, Origin::Own), out, observer);
+        let fate = self.output(Passing { link, ..Passing::new(packet, at, Origin::Own) }, out, observer);
         self.stats.count(&fate, &self.stats.own);
         fate
     }
@@ -46,14 +60,14 @@ impl Router {
 
     fn try_output(&self, p: &mut Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Halt> {
         let before = p.packet.dst();
-        let mut answer = self.routes.output(before);
+        let mut answer = self.routes.output_on(p.link, before);
         p.hop = hop(&answer);
         if answer == route::Answer::NoRoute {
             return Err(Drop::NoRoute.into());
         }
         self.traverse(p, Hook::Output, observer)?;
         if p.packet.dst() != before {
-            answer = self.routes.output(p.packet.dst());
+            answer = self.routes.output_on(p.link, p.packet.dst());
             p.hop = hop(&answer);
         }
         observer.routed(&answer);

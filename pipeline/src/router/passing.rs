@@ -5,6 +5,7 @@ use uct_engine::{Packet, Template, Time, Tracked};
 use super::Drop;
 use super::answer::Answer;
 use crate::icmp_error::Addressed;
+use crate::offload::Offload;
 use crate::options::Options;
 use crate::refrag::Fragmented;
 use crate::route::Hop;
@@ -17,11 +18,15 @@ pub(super) struct Passing<'p> {
     pub(super) at: Time,
     pub(super) origin: Origin,
     pub(super) hop: Option<Hop>,
+    /// Of an own packet: the link on which a link-local destination is.
+    pub(super) link: Option<Dev>,
     /// For whom it was, besides what its own header says.
     pub(super) addressed: Addressed,
     pub(super) mark: u32,
     pub(super) template: Template,
     pub(super) tracking: Tracking,
+    /// What its sender left to a card.
+    pub(super) offload: Offload,
     /// How it was cut when it came, if it was put together here.
     pub(super) fragmented: Option<Fragmented>,
     /// Its IPv4 options, once they have been read.
@@ -72,10 +77,12 @@ impl<'p> Passing<'p> {
             at,
             origin,
             hop: None,
+            link: None,
             addressed: Addressed::default(),
             mark: 0,
             template: Template::default(),
             tracking: Tracking::Before,
+            offload: Offload::default(),
             fragmented: None,
             options: Options::default(),
         }

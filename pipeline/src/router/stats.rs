@@ -24,6 +24,8 @@ pub struct Stats {
     pub sent: Counter,
     /// Errors and resets that the router sent about packets.
     pub answered: Counter,
+    /// Errors that were not sent because there were too many.
+    pub withheld: Counter,
     /// Packets of which the capture held only a part.
     pub truncated: Counter,
     /// Fragments that were held and then given up with their datagram.
@@ -41,6 +43,7 @@ impl Default for Stats {
             received: Counter::default(),
             sent: Counter::default(),
             answered: Counter::default(),
+            withheld: Counter::default(),
             truncated: Counter::default(),
             fragments_lost: Counter::default(),
             dropped: std::array::from_fn(|_| Counter::default()),

@@ -11,7 +11,8 @@
 //! begin anew.
 //!
 //! Invariants: an interface keeps its [`Dev`], for connections and workers know it by that; so the next topology's
-//! interfaces are sorted as the last one's were, and one that is gone stays in its place with neither addresses nor routes.
+//! interfaces are sorted as the last one's were, and one that is gone stays in its place with neither addresses nor routes. Link
+//! address and MTU are those that the link has told last, as far as the file leaves them to the link.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ impl Router {
             topology,
             defrag: Arc::clone(&self.defrag),
             random: Arc::clone(&self.random),
+            limits: Arc::clone(&self.limits),
             stats: Arc::clone(&self.stats),
         }
     }
@@ -118,8 +120,14 @@ impl Topology {
     fn sorted_as(&self, known: &Topology) -> Topology {
         let by_name = |name: &str| self.interfaces.iter().find(|i| i.name == name).cloned();
         let gone = |i: &Interface| Interface { addresses: Vec::new(), ..i.clone() };
+        // What the link has told stays, as far as the file does not say otherwise.
+        let told = |next: Interface, last: &Interface| Interface {
+            mac: next.mac.or(last.mac),
+            mtu: next.mtu.min(last.mtu),
+            ..next
+        };
         let mut interfaces: Vec<Interface> =
-            known.interfaces.iter().map(|i| by_name(&i.name).unwrap_or_else(|| gone(i))).collect();
+            known.interfaces.iter().map(|i| by_name(&i.name).map_or_else(|| gone(i), |next| told(next, i))).collect();
         interfaces.extend(self.interfaces.iter().filter(|i| known.dev(&i.name).is_none()).cloned());
         let place = |dev: Dev| {
             let name = self.interface(dev).map(|i| i.name.as_str());

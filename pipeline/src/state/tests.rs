@@ -11,6 +11,7 @@ use uct_nat::rules::{NoFiles, Ruleset};
 use uct_tests::packet::build::{Ip, Tcp, udp};
 
 use super::*;
+use crate::offload::Offload;
 use crate::router::{Arrival, Emit, Emitted};
 use crate::topology::Topology;
 
@@ -253,7 +254,7 @@ fn a_borrowed_address_is_found_again_by_its_interfaces_name() {
         let mut bytes = udp(&Ip::new(ip("192.168.1.10"), ip("198.51.100.53")), port, 53, b"?");
         let wire_len = bytes.len();
         let iif = router.topology().dev("lan").unwrap();
-        let arrival = Arrival { at: at(0), iif, bytes: &mut bytes, wire_len, link: None };
+        let arrival = Arrival { at: at(0), iif, bytes: &mut bytes, wire_len, link: None, offload: Offload::default() };
         router.receive(arrival, &mut Nowhere, &mut crate::router::Silent)
     };
     let folder = Folder::new();
@@ -273,4 +274,38 @@ fn a_borrowed_address_is_found_again_by_its_interfaces_name() {
     let elsewhere = router(&[LAN, &moved, DEFAULT]);
     let restored = read(&file).unwrap().unwrap().restore(elsewhere.engine(), Some(&elsewhere), at(1));
     assert_eq!(restored, Restored { address_gone: 1, ..Restored::default() });
+}
+
+/// How long a large table takes: `cargo test -p uct-pipeline --release --lib -- --ignored a_million --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn a_million_connections() {
+    const CONNECTIONS: u32 = 1_000_000;
+    let folder = Folder::new();
+    let engine = Engine::new(1);
+    engine.settings().set(Sysctl::Max, 0).unwrap();
+    engine.settings().set(Sysctl::Acct, 1).unwrap();
+    for n in 0..CONNECTIONS {
+        let client = IpAddr::V4((0x0a00_0000 | n >> 4).into());
+        let to = Ip::new(client, ip("198.51.100.80"));
+        let port = 1024 + (n & 15) as u16;
+        let syn = Tcp { sport: port, dport: 443, window: 60_000, flags: flag::SYN, ..Tcp::default() };
+        pass(&engine, syn.packet(&to), at(0));
+    }
+    let begun = std::time::Instant::now();
+    let written = write(&folder.file(), &engine, &[], at(1)).unwrap();
+    let wrote = begun.elapsed();
+    drop(engine);
+    let other = Engine::new(2);
+    other.settings().set(Sysctl::Max, 0).unwrap();
+    let begun = std::time::Instant::now();
+    let state = read(&folder.file()).unwrap().unwrap();
+    let looked = begun.elapsed();
+    let restored = state.restore(&other, None, at(1));
+    assert_eq!(restored.connections, CONNECTIONS as usize);
+    eprintln!(
+        "{} bytes; written in {wrote:?}, read in {looked:?}, restored in {:?}",
+        written.bytes,
+        begun.elapsed() - looked
+    );
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use uct_engine::{Direction, Engine, Entry, Info, Invalid, Time};
 use uct_nat::rules::{NoFiles, Ruleset};
+use uct_pipeline::offload::Offload;
 use uct_pipeline::router::{Arrival, Emit, Emitted, Fate, Observer, Router};
 use uct_pipeline::topology::{Dev, Topology};
 use uct_tests::generate::{Area, Player, Scope};
@@ -136,7 +137,7 @@ impl Lab {
         watch = Watch::default();
         let fate = match iif {
             Some(iif) => {
-                let arrival = Arrival { at, iif, bytes: &mut bytes, wire_len, link: None };
+                let arrival = Arrival { at, iif, bytes: &mut bytes, wire_len, link: None, offload: Offload::default() };
                 self.router.receive(arrival, &mut collect, &mut watch)
             }
             None => self.router.send_own(&mut bytes, wire_len, at, &mut collect, &mut watch),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use uct_engine::{Engine, Sysctl, Time};
 use uct_nat::rules::{NoFiles, Ruleset};
+use uct_pipeline::offload::Offload;
 use uct_pipeline::replay::Discard;
 use uct_pipeline::router::{Arrival, Router, Silent};
 use uct_pipeline::topology::{Dev, Topology};
@@ -36,7 +37,11 @@ fn router(most: u64) -> Router {
 fn send(router: &Router, iif: Dev, at: Time, mut packet: Vec<u8>) {
     let wire_len = packet.len();
     router.pass_time(at, &mut Discard, &mut Silent);
-    router.receive(Arrival { at, iif, bytes: &mut packet, wire_len, link: None }, &mut Discard, &mut Silent);
+    router.receive(
+        Arrival { at, iif, bytes: &mut packet, wire_len, link: None, offload: Offload::default() },
+        &mut Discard,
+        &mut Silent,
+    );
 }
 
 fn inside(n: u32) -> IpAddr {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use uct_engine::{Engine, Listening, Time};
 use uct_nat::rules::{Files, Ruleset};
 use uct_nat::{Ask, Draw};
+use uct_pipeline::offload::Offload;
 use uct_pipeline::router::{Arrival, Emit, Emitted, Router, Silent};
 use uct_pipeline::topology::Topology;
 
@@ -125,7 +126,7 @@ impl Subject for PathSubject {
                 let mut bytes = bytes.get(14..).unwrap_or(&[]).to_vec();
                 let wire_len = bytes.len();
                 router.receive(
-                    Arrival { at: now, iif, bytes: &mut bytes, wire_len, link: None },
+                    Arrival { at: now, iif, bytes: &mut bytes, wire_len, link: None, offload: Offload::default() },
                     &mut collect,
                     &mut Silent,
                 );

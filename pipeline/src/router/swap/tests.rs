@@ -5,6 +5,7 @@ use uct_nat::rules::NoFiles;
 use uct_tests::packet::build::{Ip, udp};
 
 use super::*;
+use crate::offload::Offload;
 use crate::router::{Arrival, Emit, Emitted, Fate, Silent};
 
 const LAN: &str = "[[interface]]\nname = \"lan\"\naddresses = [\"192.168.1.1/24\"]\n";
@@ -42,7 +43,11 @@ fn send(router: &Router, port: u16, now: Time) -> Result<IpAddr, Fate> {
     let wire_len = bytes.len();
     let iif = router.topology().dev("lan").unwrap();
     let mut out = Sources::default();
-    let fate = router.receive(Arrival { at: now, iif, bytes: &mut bytes, wire_len, link: None }, &mut out, &mut Silent);
+    let fate = router.receive(
+        Arrival { at: now, iif, bytes: &mut bytes, wire_len, link: None, offload: Offload::default() },
+        &mut out,
+        &mut Silent,
+    );
     out.0.first().copied().ok_or(fate)
 }
 
