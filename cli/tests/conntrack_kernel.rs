@@ -48,7 +48,13 @@ fn same_answers_as_the_real_tool() {
             both(&mut real, &mut ours, Side::refill);
             fresh = STALE;
         }
-        let (a, b) = both(&mut real, &mut ours, |side| ask(side, &line));
+        let (mut a, mut b) = both(&mut real, &mut ours, |side| ask(side, &line));
+        // A signal ends `-E` after a moment, on a busy machine before it has begun.
+        for _ in 0..3 {
+            if a != b && line.iter().any(|w| w == "-E") {
+                (a, b) = both(&mut real, &mut ours, |side| ask(side, &line));
+            }
+        }
         compared += 1;
         fresh = if lines::changes(&line) && (a.table != b.table || a.code == Some(0)) { 0 } else { fresh - 1 };
         if a == b {
