@@ -198,7 +198,7 @@ fn settings_are_read_again_and_a_bad_file_is_refused() {
     folder.write("sysctl.conf", "nf_conntrack_max = 2000\n");
     let said = daemon.say("reload");
     assert!(
-        said.contains("net.netfilter.nf_conntrack_max = 2000") && said.ends_with("in force; 1 connection go on\n"),
+        said.contains("net.netfilter.nf_conntrack_max = 2000") && said.ends_with("in force; connections kept: 1\n"),
         "{said}"
     );
     assert_eq!(daemon.say("sysctl nf_conntrack_max"), "net.netfilter.nf_conntrack_max = 2000\n");

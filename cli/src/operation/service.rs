@@ -182,7 +182,7 @@ impl Service {
         for remark in remarks {
             said.push_str(&format!("{remark}\n"));
         }
-        said.push_str(&format!("in force; {} go on", check::counted(self.engine.count(), "connection")));
+        said.push_str(&format!("in force; connections kept: {}", self.engine.count()));
         Ok(said)
     }
 }
