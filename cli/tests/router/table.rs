@@ -80,10 +80,20 @@ fn unreachable(lab: &Lab) -> String {
     line.split_whitespace().filter(|word| !word.starts_with("icmp_seq")).collect::<Vec<_>>().join(" ")
 }
 
+/// The hops that answer. Errors have a rate, one a second once six have been sent: a hop that said nothing is asked again when
+/// it may speak again.
 fn hops(lab: &Lab, words: &str) -> String {
-    let text = lab.run("client", &format!("traceroute -n -q 1 -w 2 -m 5 {words}"));
-    let hops: Vec<_> = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
-    hops.join(" ")
+    let mut hops = String::new();
+    for _ in 0..3 {
+        let text = lab.run("client", &format!("traceroute -n -q 1 -w 2 -m 5 {words}"));
+        let found: Vec<_> = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
+        hops = found.join(" ");
+        if !hops.contains('*') {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_secs(6));
+    }
+    hops
 }
 
 fn refused(lab: &Lab, host: &str) -> String {
