@@ -11,11 +11,13 @@ use crate::Protocol;
 
 /// The one's-complement sum of the bytes, folded to 16 bits. A block that contains its own right checksum sums to
 /// `0xffff`.
+#[inline]
 pub fn sum(bytes: &[u8]) -> u16 {
     fold(add(0, bytes))
 }
 
 /// Adds bytes to a running sum, as big-endian words; an odd last byte is padded with zero.
+#[inline]
 pub fn add(mut acc: u64, bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<4>();
     for w in words {
@@ -32,6 +34,7 @@ pub fn add(mut acc: u64, bytes: &[u8]) -> u64 {
 }
 
 /// Folds a running sum to 16 bits.
+#[inline]
 pub fn fold(mut acc: u64) -> u16 {
     while acc > 0xffff {
         acc = (acc >> 16) + (acc & 0xffff);
@@ -40,12 +43,14 @@ pub fn fold(mut acc: u64) -> u16 {
 }
 
 /// The sum of the pseudo-header of TCP, UDP, UDP-Lite and ICMPv6.
+#[inline]
 pub fn pseudo(src: IpAddr, dst: IpAddr, protocol: Protocol, len: usize) -> u64 {
     let acc = add_addr(add_addr(0, src), dst);
     acc + u64::from(protocol.0) + len as u64
 }
 
 /// Adds an address to a running sum.
+#[inline]
 pub fn add_addr(acc: u64, addr: IpAddr) -> u64 {
     match addr {
         IpAddr::V4(a) => add(acc, &a.octets()),
@@ -59,11 +64,13 @@ pub struct Delta(u64);
 
 impl Delta {
     /// One 16-bit word replaced by another.
+    #[inline]
     pub fn word(self, old: u16, new: u16) -> Delta {
         Delta(self.0 + u64::from(!old) + u64::from(new))
     }
 
     /// An address replaced by another of its family.
+    #[inline]
     pub fn addr(self, old: IpAddr, new: IpAddr) -> Delta {
         let complement = match old {
             IpAddr::V4(a) => add(0, &a.octets().map(|b| !b)),
@@ -73,6 +80,7 @@ impl Delta {
     }
 
     /// The checksum field after the change (RFC 1624, equation 3).
+    #[inline]
     pub fn apply(self, checksum: u16) -> u16 {
         !fold(self.0 + u64::from(!checksum))
     }

@@ -19,13 +19,13 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::conn::{Conn, Labels, Seed, Unconfirmed};
+use crate::conn::{ConnRef, Labels, Seed};
 use crate::engine::Engine;
 use crate::event::{Client, EventKind, EventMask};
 use crate::sctp::{Sctp, SctpState};
 use crate::settings::Settings;
 use crate::state::{State, UdpStream};
-use crate::tcp::{PeerFlags, PeerInfo, Tcp, TcpState};
+use crate::tcp::{PackedTcp, PeerFlags, PeerInfo, Tcp, TcpState};
 use crate::udp;
 use crate::{Counters, Direction, Family, L4, Protocol, Status, Sysctl, Time, Tuple, Zone};
 
@@ -129,7 +129,7 @@ const ALL: EventMask = EventMask::REPLY
 
 impl Engine {
     /// Enters a connection that no packet opened.
-    pub fn create(&self, new: NewConn, now: Time, by: Option<Arc<Client>>) -> Result<Arc<Conn>, Refusal> {
+    pub fn create(&self, new: NewConn, now: Time, by: Option<Arc<Client>>) -> Result<ConnRef, Refusal> {
         check(&new)?;
         if self.find(&new.original, new.zone).is_some() || self.find(&new.reply, new.zone).is_some() {
             return Err(Refusal::Exists);
@@ -137,7 +137,7 @@ impl Engine {
         if !self.make_room(&new.original, new.zone, now, &mut crate::Silent) {
             return Err(Refusal::Full);
         }
-        let conn = Unconfirmed::new(Seed {
+        let conn = self.make(Seed {
             id: self.next_id(),
             original: new.original,
             reply: new.reply,
@@ -166,7 +166,7 @@ impl Engine {
     }
 
     /// Changes a connection.
-    pub fn change(&self, conn: &Arc<Conn>, change: &Change, now: Time, by: Option<Arc<Client>>) -> Result<(), Refusal> {
+    pub fn change(&self, conn: &ConnRef, change: &Change, now: Time, by: Option<Arc<Client>>) -> Result<(), Refusal> {
         if change.status.intersects(Status::EXPECTED | Status::CONFIRMED | Status::DYING) {
             return Err(Refusal::Busy);
         }
@@ -183,9 +183,13 @@ impl Engine {
         if let Some(helper) = &change.helper {
             conn.with_extras(|e| e.helper = Some(Arc::clone(helper)));
         }
-        match (change.known, &mut conn.lock().state) {
+        match (change.known, &mut *conn.lock()) {
             (Known::Nothing, _) => {}
-            (Known::Tcp(state), State::Tcp(tcp)) => tcp.inform(state, PeerFlags::SACK_PERM | PeerFlags::BE_LIBERAL),
+            (Known::Tcp(state), State::Tcp(packed)) => {
+                let mut tcp = Tcp::from(&*packed);
+                tcp.inform(state, PeerFlags::SACK_PERM | PeerFlags::BE_LIBERAL);
+                *packed = PackedTcp::from(&tcp);
+            }
             (Known::Sctp { state, vtags }, State::Sctp(sctp)) => sctp.inform(state, vtags),
             _ => return Err(Refusal::Invalid),
         }
@@ -254,7 +258,7 @@ fn open(protocol: Protocol, known: Known, settings: &Settings) -> State {
                 _ => TcpState::None,
             };
             let peer = PeerInfo { scale: 0, flags: PeerFlags::SACK_PERM | PeerFlags::BE_LIBERAL };
-            State::Tcp(Tcp::inserted(state, [peer; 2]))
+            State::Tcp(PackedTcp::from(&Tcp::inserted(state, [peer; 2])))
         }
         Protocol::SCTP => State::Sctp(match known {
             Known::Sctp { state, vtags } => Sctp::inserted(state, vtags),

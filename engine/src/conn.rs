@@ -1,33 +1,46 @@
 //! A connection, before and after it stands in the table.
 //!
 //! ```text
-//!   first packet ──► Unconfirmed ──(rules, NAT: alter_reply)──► Engine::confirm ──► Arc<Conn>
+//!   first packet ──► Unconfirmed ──(rules, NAT: alter_reply)──► Engine::confirm ──► ConnRef
 //!                    owned by the packet                        inserted            shared; tuples never change again
 //! ```
 //!
-//! [`Unconfirmed`] wraps a [`Conn`] that nobody else can see. It alone has [`Unconfirmed::alter_reply`], and
+//! [`Unconfirmed`] holds a [`Conn`] that nobody else can see. It alone has [`Unconfirmed::alter_reply`], and
 //! [`crate::Engine::confirm`] consumes it: that NAT alters the reply tuple only before insertion is held by the compiler.
 //! Everything else (mark, status, labels, helper) is the same on both, through `Deref`.
 //!
+//! # Two lines of memory
+//! ```text
+//!   0 │ count │ id │ pending, status │ mark │ original tuple │ reply tuple │ deadline │ more ──► IPv6 addresses,
+//!  64 │ lock │ the protocol's state                                              │ bound │       counters, labels, …
+//! ```
+//! A million connections are met at random, so what a packet needs of one is two lines that are asked for together. The rest
+//! ([`More`]) is made for the few that have any of it.
+//!
 //! Synchronisation: tuples, zone and id are immutable once shared. Status, mark, deadline and counters are atomics that
-//! may be read at any time. The protocol's state and the seldom used extras stand behind one lock, held for one packet's
-//! decision at a time and never across a call out of the engine.
+//! may be read at any time. The protocol's state and the seldom used extras stand each behind a lock, held for one packet's
+//! decision at a time and never across a call out of the engine; who needs both takes the state's first.
 
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use once_cell::race::OnceBox;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::entry::{Counters, Entry, ProtoInfo};
 use crate::event::EventMask;
 use crate::expect::NewExpectation;
+use crate::memory::{Arena, Record, Shared, Unique};
 use crate::settings::TimeoutPolicy;
 use crate::state::State;
-use crate::tcp::{Seq, TcpState};
-use crate::{Direction, Status, Time, Tuple, Zone};
+use crate::tcp::{Seq, Tcp, TcpState};
+use crate::tuple::Key;
+use crate::{Direction, Family, Status, Time, Tuple, Zone, ZoneScope};
 
 /// Names a connection for as long as it lives; shown as `id=`. Numbers are given in order of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,39 +65,77 @@ pub struct Extras {
     /// The helper that a rule assigned.
     pub helper: Option<Arc<str>>,
     /// The connection whose expectation announced this one.
-    pub master: Option<Arc<Conn>>,
+    pub master: Option<ConnRef>,
     /// Timeouts of its own.
     pub timeouts: Option<Arc<TimeoutPolicy>>,
     /// Sequence adjustment, by direction.
     pub seq_adjust: Option<[SeqAdjust; 2]>,
 }
 
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) state: State,
-    pub(crate) extras: Option<Box<Extras>>,
+/// What most connections do without.
+#[derive(Debug, Default)]
+struct More {
+    /// Source and destination of the original and of the reply tuple, if they are IPv6, in two words each.
+    addresses: [AtomicU64; 8],
+    counters: Option<[AtomicU64; 4]>,
+    start: Option<AtomicU64>,
+    stop: AtomicU64,
+    extras: Mutex<Extras>,
 }
 
 /// A tracked connection.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Conn {
+    /// The arena's.
+    count: AtomicU32,
     id: ConnId,
-    tuples: [Tuple; 2],
-    zone: Zone,
-    status: AtomicU32,
+    /// Events that wait for the packet's end.
+    pending: AtomicU16,
+    status: AtomicU16,
     mark: AtomicU32,
-    /// The interface that its translated address belongs to; 0 if it may leave by any.
-    bound: u32,
+    keys: [Key; 2],
     /// Confirmed: nanoseconds of the deadline. Unconfirmed: nanoseconds of the timeout that confirmation will start.
     deadline: AtomicU64,
-    /// The deadline that the expiry queue knows of.
-    pub(crate) queued: AtomicU64,
-    /// Events that wait for the packet's end.
-    pending: AtomicU32,
-    counters: Option<Box<[AtomicU64; 4]>>,
-    start: Option<AtomicU64>,
-    stop: AtomicU64,
-    inner: Mutex<Inner>,
+    more: OnceBox<More>,
+    state: Mutex<State>,
+    /// The interface that its translated address belongs to; 0 if it may leave by any.
+    bound: u32,
+}
+
+// SAFETY: `repr(C)`, and the count is its first field, which nothing here touches.
+unsafe impl Record for Conn {}
+
+/// A connection that is shared: with the table, until it leaves it, and with whoever else has met it.
+#[derive(Clone)]
+pub struct ConnRef(pub(crate) Shared<Conn>);
+
+impl ConnRef {
+    /// The number of its place in memory, which no other connection has while this one is referred to. From 0, dense.
+    #[inline]
+    pub fn slot(&self) -> u32 {
+        self.0.number()
+    }
+
+    /// Whether both are the same connection.
+    pub fn is(&self, other: &ConnRef) -> bool {
+        self.0.is(&other.0)
+    }
+}
+
+impl Deref for ConnRef {
+    type Target = Conn;
+
+    #[inline]
+    fn deref(&self) -> &Conn {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ConnRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// What a new connection is made of.
@@ -112,47 +163,112 @@ pub enum Labels {
 
 impl Conn {
     /// Its number.
+    #[inline]
     pub fn id(&self) -> ConnId {
         self.id
     }
 
     /// The tuple of one direction.
-    pub fn tuple(&self, dir: Direction) -> &Tuple {
-        &self.tuples[dir as usize]
+    #[inline]
+    pub fn tuple(&self, dir: Direction) -> Tuple {
+        let key = &self.keys[dir as usize];
+        let (src, dst) = match key.family() {
+            Family::Ipv4 => {
+                let (src, dst) = key.v4();
+                (IpAddr::V4(src), IpAddr::V4(dst))
+            }
+            Family::Ipv6 => {
+                let (src, dst) = self.v6(dir);
+                (IpAddr::V6(src), IpAddr::V6(dst))
+            }
+        };
+        key.tuple(src, dst)
+    }
+
+    fn v6(&self, dir: Direction) -> (Ipv6Addr, Ipv6Addr) {
+        let Some(more) = self.more.get() else { return (Ipv6Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED) };
+        let word = |n: usize| u128::from(more.addresses[dir as usize * 4 + n].load(Ordering::Relaxed));
+        (Ipv6Addr::from_bits(word(0) << 64 | word(1)), Ipv6Addr::from_bits(word(2) << 64 | word(3)))
+    }
+
+    /// Whether this direction's tuple is `tuple`, whose key is `key`.
+    #[inline]
+    pub(crate) fn carries(&self, dir: Direction, key: &Key, tuple: &Tuple) -> bool {
+        self.keys[dir as usize] == *key
+            && match (tuple.src, tuple.dst) {
+                (IpAddr::V6(src), IpAddr::V6(dst)) => self.v6(dir) == (src, dst),
+                _ => true,
+            }
+    }
+
+    /// Sets a tuple, of a connection that nobody else sees.
+    fn put_tuple(&mut self, dir: Direction, tuple: &Tuple, zone: Zone) {
+        self.keys[dir as usize] = Key::new(tuple, zone.id(dir));
+        if let (IpAddr::V6(src), IpAddr::V6(dst)) = (tuple.src, tuple.dst) {
+            let words = [src.to_bits() >> 64, src.to_bits(), dst.to_bits() >> 64, dst.to_bits()];
+            for (place, word) in self.more().addresses[dir as usize * 4..].iter().zip(words) {
+                place.store(word as u64, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn more(&self) -> &More {
+        self.more.get_or_init(Box::default)
     }
 
     /// What the first packet carried. Never changes.
-    pub fn original(&self) -> &Tuple {
+    #[inline]
+    pub fn original(&self) -> Tuple {
         self.tuple(Direction::Original)
     }
 
     /// What answers carry.
-    pub fn reply(&self) -> &Tuple {
+    #[inline]
+    pub fn reply(&self) -> Tuple {
         self.tuple(Direction::Reply)
     }
 
+    /// Its protocol.
+    #[inline]
+    pub fn protocol(&self) -> crate::Protocol {
+        self.keys[0].protocol()
+    }
+
     /// Its zone.
+    #[inline]
     pub fn zone(&self) -> Zone {
-        self.zone
+        match self.keys.map(|key| key.zone()) {
+            [id, reply] if id == reply => Zone { id, scope: ZoneScope::Both },
+            [id, 0] => Zone { id, scope: ZoneScope::Original },
+            [_, id] => Zone { id, scope: ZoneScope::Reply },
+        }
     }
 
     /// Its status bits.
+    #[inline]
     pub fn status(&self) -> Status {
-        Status::from_bits_retain(self.status.load(Ordering::Acquire))
+        Status::from_bits_retain(self.status.load(Ordering::Acquire).into())
     }
 
     /// Sets status bits; returns those that were not set before.
+    #[inline]
     pub fn set_status(&self, bits: Status) -> Status {
-        let before = Status::from_bits_retain(self.status.fetch_or(bits.bits(), Ordering::AcqRel));
+        let before = self.status();
+        if before.contains(bits) {
+            return Status::empty();
+        }
+        let before = Status::from_bits_retain(self.status.fetch_or(bits.bits() as u16, Ordering::AcqRel).into());
         bits.difference(before)
     }
 
     /// Whether a packet of the reply direction was seen.
+    #[inline]
     pub fn is_replied(&self) -> bool {
         self.status().contains(Status::SEEN_REPLY)
     }
 
     /// The connection mark.
+    #[inline]
     pub fn mark(&self) -> u32 {
         self.mark.load(Ordering::Relaxed)
     }
@@ -165,21 +281,25 @@ impl Conn {
     }
 
     /// The interface whose address it borrowed (masquerade): it may not leave by another.
+    #[inline]
     pub fn bound_to(&self) -> Option<NonZeroU32> {
         NonZeroU32::new(self.bound)
     }
 
     /// TCP: its state, and the sequence number that follows the last byte sent in original direction.
     pub fn tcp_progress(&self) -> Option<(TcpState, Seq)> {
-        match &self.lock().state {
-            State::Tcp(tcp) => Some((tcp.state(), tcp.original_end())),
+        match &*self.lock() {
+            State::Tcp(tcp) => {
+                let tcp = Tcp::from(tcp);
+                Some((tcp.state(), tcp.original_end()))
+            }
             _ => None,
         }
     }
 
     /// The name of its protocol's state, for protocols that have one.
     pub fn state_name(&self) -> Option<&'static str> {
-        ProtoInfo::of(&self.lock().state).state_name()
+        ProtoInfo::of(&self.lock()).state_name()
     }
 
     /// Sets the connection mark for a client, whose message tells of it anyway.
@@ -188,11 +308,13 @@ impl Conn {
     }
 
     /// When it runs out, once it is confirmed.
+    #[inline]
     pub fn deadline(&self) -> Time {
         Time::from_nanos(self.deadline.load(Ordering::Relaxed))
     }
 
     /// How long it has still to live at `now`; an unconfirmed connection has its whole timeout.
+    #[inline]
     pub fn timeout(&self, now: Time) -> Duration {
         if self.status().contains(Status::CONFIRMED) {
             self.deadline().saturating_duration_since(now)
@@ -202,6 +324,7 @@ impl Conn {
     }
 
     /// Starts the timeout anew. (Before confirmation: keeps it for then.)
+    #[inline]
     pub(crate) fn set_timeout(&self, now: Time, timeout: Duration) {
         let nanos = if self.status().contains(Status::CONFIRMED) {
             (now + timeout).as_nanos()
@@ -211,9 +334,14 @@ impl Conn {
         self.deadline.store(nanos, Ordering::Relaxed);
     }
 
+    #[inline]
+    fn counted(&self) -> Option<&[AtomicU64; 4]> {
+        self.more.get()?.counters.as_ref()
+    }
+
     /// Packets and bytes of one direction, if it was made while accounting was on.
     pub fn counters(&self, dir: Direction) -> Option<Counters> {
-        let c = self.counters.as_deref()?;
+        let c = self.counted()?;
         let at = dir as usize * 2;
         Some(Counters { packets: c[at].load(Ordering::Relaxed), bytes: c[at + 1].load(Ordering::Relaxed) })
     }
@@ -224,8 +352,9 @@ impl Conn {
     }
 
     /// Counts one packet of `bytes` bytes.
+    #[inline]
     pub(crate) fn count(&self, dir: Direction, bytes: usize) {
-        if let Some(c) = self.counters.as_deref() {
+        if let Some(c) = self.counted() {
             let at = dir as usize * 2;
             c[at].fetch_add(1, Ordering::Relaxed);
             c[at + 1].fetch_add(bytes as u64, Ordering::Relaxed);
@@ -234,7 +363,7 @@ impl Conn {
 
     /// Sets all counters, if they are kept.
     pub(crate) fn put_counters(&self, values: &[Counters; 2]) {
-        if let Some(c) = self.counters.as_deref() {
+        if let Some(c) = self.counted() {
             let flat = values.iter().flat_map(|v| [v.packets, v.bytes]);
             c.iter().zip(flat).for_each(|(n, v)| n.store(v, Ordering::Relaxed));
         }
@@ -242,43 +371,46 @@ impl Conn {
 
     /// The counters as they are, set to zero in the same moment.
     pub fn take_counters(&self) -> Option<[Counters; 2]> {
-        let c = self.counters.as_deref()?;
+        let c = self.counted()?;
         let [op, ob, rp, rb] = c.each_ref().map(|n| n.swap(0, Ordering::Relaxed));
         Some([Counters { packets: op, bytes: ob }, Counters { packets: rp, bytes: rb }])
     }
 
     /// Sets all counters to zero.
     pub fn zero_counters(&self) {
-        if let Some(c) = self.counters.as_deref() {
+        if let Some(c) = self.counted() {
             c.iter().for_each(|n| n.store(0, Ordering::Relaxed));
         }
     }
 
     /// When it was confirmed, if it was made while timestamps were on.
     pub fn start(&self) -> Option<Time> {
-        self.start.as_ref().map(|t| Time::from_nanos(t.load(Ordering::Relaxed)))
+        self.more.get()?.start.as_ref().map(|t| Time::from_nanos(t.load(Ordering::Relaxed)))
     }
 
     /// When it was destroyed, if it was made while timestamps were on.
     pub fn stop(&self) -> Option<Time> {
-        self.start.as_ref()?;
-        Some(self.stop.load(Ordering::Relaxed)).filter(|t| *t != 0).map(Time::from_nanos)
+        let more = self.more.get()?;
+        more.start.as_ref()?;
+        Some(more.stop.load(Ordering::Relaxed)).filter(|t| *t != 0).map(Time::from_nanos)
     }
 
     /// Sets when it was confirmed, if that is kept.
     pub(crate) fn put_start(&self, start: Time) {
-        if let Some(t) = &self.start {
+        if let Some(t) = self.more.get().and_then(|more| more.start.as_ref()) {
             t.store(start.as_nanos(), Ordering::Relaxed);
         }
     }
 
     pub(crate) fn set_stop(&self, now: Time) {
-        self.stop.store(now.as_nanos(), Ordering::Relaxed);
+        if let Some(more) = self.more.get() {
+            more.stop.store(now.as_nanos(), Ordering::Relaxed);
+        }
     }
 
     /// Labels as a bit mask, if any rule or client gave it some.
     pub fn labels(&self) -> Option<u128> {
-        self.lock().extras.as_ref().and_then(|e| e.labels)
+        self.more.get()?.extras.lock().labels
     }
 
     /// Sets labels; a change is an event.
@@ -291,12 +423,12 @@ impl Conn {
 
     /// The helper that a rule assigned.
     pub fn helper(&self) -> Option<Arc<str>> {
-        self.lock().extras.as_ref().and_then(|e| e.helper.clone())
+        self.more.get()?.extras.lock().helper.clone()
     }
 
     /// The connection whose expectation announced this one.
-    pub fn master(&self) -> Option<Arc<Conn>> {
-        self.lock().extras.as_ref().and_then(|e| e.master.clone())
+    pub fn master(&self) -> Option<ConnRef> {
+        self.more.get()?.extras.lock().master.clone()
     }
 
     /// Gives it timeouts of its own. A first packet starts the policy's opening timeout, whatever its tracker said.
@@ -311,54 +443,66 @@ impl Conn {
 
     /// Takes its own timeouts away; the one that runs goes on.
     pub fn forget_timeout_policy(&self) {
-        if let Some(extras) = &mut self.lock().extras {
-            extras.timeouts = None;
+        if let Some(more) = self.more.get() {
+            more.extras.lock().timeouts = None;
         }
+    }
+
+    /// Its own timeouts, if it has some.
+    #[inline]
+    pub(crate) fn timeout_policy(&self) -> Option<Arc<TimeoutPolicy>> {
+        self.more.get()?.extras.lock().timeouts.clone()
+    }
+
+    /// What only some connections have.
+    pub(crate) fn extras(&self) -> Extras {
+        self.more.get().map(|more| more.extras.lock().clone()).unwrap_or_default()
     }
 
     /// Changes what only some connections have.
     pub fn with_extras<T>(&self, change: impl FnOnce(&mut Extras) -> T) -> T {
-        let mut inner = self.lock();
-        change(inner.extras.get_or_insert_default())
+        change(&mut self.more().extras.lock())
     }
 
     /// Remembers that something worth an event happened; told when the packet has left.
+    #[inline]
     pub fn note(&self, event: EventMask) {
-        self.pending.fetch_or(event.bits(), Ordering::Relaxed);
+        if !event.is_empty() {
+            self.pending.fetch_or(event.bits() as u16, Ordering::Relaxed);
+        }
     }
 
     /// Takes the events that wait.
+    #[inline]
     pub(crate) fn take_pending(&self) -> EventMask {
         if self.pending.load(Ordering::Relaxed) == 0 {
             return EventMask::empty();
         }
-        EventMask::from_bits_retain(self.pending.swap(0, Ordering::Relaxed))
+        EventMask::from_bits_retain(self.pending.swap(0, Ordering::Relaxed).into())
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock()
+    /// Its protocol's state.
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 
     /// What a listing at `now` shows of it.
     pub fn entry(&self, now: Time) -> Entry {
-        let inner = self.lock();
-        let extras = inner.extras.as_deref();
+        let extras = self.extras();
         Entry {
             id: self.id,
-            original: self.tuples[0],
-            reply: self.tuples[1],
-            zone: self.zone,
+            original: self.original(),
+            reply: self.reply(),
+            zone: self.zone(),
             status: self.status(),
             timeout: self.timeout(now),
             mark: self.mark(),
-            counters: self
-                .counters
-                .is_some()
-                .then(|| [Direction::Original, Direction::Reply].map(|d| self.counters(d).unwrap_or_default())),
-            proto: ProtoInfo::of(&inner.state),
-            labels: extras.and_then(|e| e.labels),
-            helper: extras.and_then(|e| e.helper.clone()),
-            master: extras.and_then(|e| e.master.as_ref().map(|m| *m.original())),
+            counters: self.both_counters(),
+            proto: ProtoInfo::of(&self.lock()),
+            labels: extras.labels,
+            helper: extras.helper,
+            master: extras.master.map(|m| m.original()),
             start: self.start(),
             stop: self.stop(),
         }
@@ -367,34 +511,44 @@ impl Conn {
 
 /// A connection that is not in the table yet: its first packet is still on its way.
 #[derive(Debug)]
-pub struct Unconfirmed(Conn);
+pub struct Unconfirmed(Unique<Conn>);
 
 impl Unconfirmed {
-    pub(crate) fn new(seed: Seed) -> Self {
-        let extras = match seed.labels {
-            Labels::None => None,
-            Labels::Room => Some(Box::new(Extras { labels: Some(0), ..Extras::default() })),
-        };
-        Unconfirmed(Conn {
+    pub(crate) fn new(arena: &Arena<Conn>, seed: Seed) -> Self {
+        let mut conn = Conn {
+            count: AtomicU32::new(0),
             id: seed.id,
-            tuples: [seed.original, seed.reply],
-            zone: seed.zone,
-            status: AtomicU32::new(0),
+            pending: AtomicU16::new(0),
+            status: AtomicU16::new(0),
             mark: AtomicU32::new(0),
-            bound: 0,
+            keys: [Key::default(); 2],
             deadline: AtomicU64::new(0),
-            queued: AtomicU64::new(u64::MAX),
-            pending: AtomicU32::new(0),
-            counters: seed.accounting.then(Default::default),
-            start: seed.timestamps.then(|| AtomicU64::new(0)),
-            stop: AtomicU64::new(0),
-            inner: Mutex::new(Inner { state: seed.state, extras }),
-        })
+            more: OnceBox::new(),
+            state: Mutex::new(seed.state),
+            bound: 0,
+        };
+        if seed.accounting || seed.timestamps || seed.labels == Labels::Room {
+            let labels = match seed.labels {
+                Labels::None => None,
+                Labels::Room => Some(0),
+            };
+            let more = More {
+                counters: seed.accounting.then(Default::default),
+                start: seed.timestamps.then(|| AtomicU64::new(0)),
+                extras: Mutex::new(Extras { labels, ..Extras::default() }),
+                ..More::default()
+            };
+            conn.more = OnceBox::with_value(Box::new(more));
+        }
+        conn.put_tuple(Direction::Original, &seed.original, seed.zone);
+        conn.put_tuple(Direction::Reply, &seed.reply, seed.zone);
+        Unconfirmed(arena.insert(conn, seed.id.0 as usize))
     }
 
     /// NAT's lasting result: what answers will carry.
     pub fn alter_reply(&mut self, reply: Tuple) {
-        self.0.tuples[1] = reply;
+        let zone = self.zone();
+        self.0.put_tuple(Direction::Reply, &reply, zone);
     }
 
     /// It borrows an address of this interface: see [`Conn::bound_to`].
@@ -407,7 +561,7 @@ impl Unconfirmed {
         self.set_status(Status::EXPECTED);
         self.put_mark(wanted.master.mark());
         self.with_extras(|e| {
-            e.master = Some(Arc::clone(&wanted.master));
+            e.master = Some(wanted.master.clone());
             e.helper = wanted.helper.clone();
         });
     }
@@ -415,19 +569,19 @@ impl Unconfirmed {
     pub(crate) fn start(&mut self, now: Time) {
         let timeout = *self.0.deadline.get_mut();
         *self.0.deadline.get_mut() = (now + Duration::from_nanos(timeout)).as_nanos();
-        if let Some(start) = &mut self.0.start {
-            *start.get_mut() = now.as_nanos();
-        }
+        self.0.put_start(now);
     }
 
-    pub(crate) fn into_conn(self) -> Conn {
-        self.0
+    /// From now on others may see it.
+    pub(crate) fn share(self) -> ConnRef {
+        ConnRef(self.0.share())
     }
 }
 
 impl Deref for Unconfirmed {
     type Target = Conn;
 
+    #[inline]
     fn deref(&self) -> &Conn {
         &self.0
     }
@@ -437,16 +591,17 @@ impl Deref for Unconfirmed {
 #[derive(Debug)]
 pub enum Ct {
     /// Not in the table yet.
-    Unconfirmed(Box<Unconfirmed>),
+    Unconfirmed(Unconfirmed),
     /// In the table.
-    Confirmed(Arc<Conn>),
+    Confirmed(ConnRef),
 }
 
 impl Ct {
     /// The connection that may still be altered, if it is not confirmed yet.
+    #[inline]
     pub fn unconfirmed(&mut self) -> Option<&mut Unconfirmed> {
         match self {
-            Ct::Unconfirmed(u) => Some(u.deref_mut()),
+            Ct::Unconfirmed(u) => Some(u),
             Ct::Confirmed(_) => None,
         }
     }
@@ -455,10 +610,22 @@ impl Ct {
 impl Deref for Ct {
     type Target = Conn;
 
+    #[inline]
     fn deref(&self) -> &Conn {
         match self {
             Ct::Unconfirmed(u) => u,
             Ct::Confirmed(c) => c,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_two_lines() {
+        assert_eq!(size_of::<State>(), 56);
+        assert_eq!(size_of::<Conn>(), 128);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It has no clock, no thread, no socket and no randomness of its own: `now` is a parameter, the hash seed is given.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,15 +10,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::client::Refusal;
-use crate::conn::{Conn, ConnId, Ct, Labels, Unconfirmed};
+use crate::conn::{Conn, ConnId, ConnRef, Ct, Labels, Seed, Unconfirmed};
 use crate::event::{Client, Event, EventKind, EventMask, Events};
 use crate::expect::{ExpectEvent, Expectation, Expectations, NewExpectation, Tell};
 use crate::expiry::Expiry;
 use crate::observe::{Observer, Silent};
 use crate::state::State;
 use crate::table::{Table, Taken};
-use crate::tcp::TcpState;
-use crate::{Direction, Entry, Gone, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone};
+use crate::tcp::{PackedTcp, Tcp, TcpState};
+use crate::{
+    Direction, Entry, Family, Gone, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone,
+};
 
 /// A connection tracker.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub struct Engine {
     /// Whether new connections have room for labels.
     has_labels: AtomicBool,
     /// Destroyed connections that NAT had looked at, for NAT to forget.
-    gone: Mutex<Vec<Arc<Conn>>>,
+    gone: Mutex<Vec<ConnRef>>,
     expectations: Expectations,
 }
 
@@ -40,13 +43,13 @@ pub struct Engine {
 #[derive(Debug)]
 pub enum Confirm {
     /// It was in the table already.
-    Known(Arc<Conn>),
+    Known(ConnRef),
     /// It stands in the table now.
-    Inserted(Arc<Conn>),
+    Inserted(ConnRef),
     /// Another packet opened the same connection meanwhile; this packet joins it.
-    Merged(Arc<Conn>),
+    Merged(ConnRef),
     /// One of its tuples belongs to this other connection: the packet must be dropped.
-    Clash(Arc<Conn>),
+    Clash(ConnRef),
 }
 
 impl Engine {
@@ -67,6 +70,7 @@ impl Engine {
     }
 
     /// The settings in force.
+    #[inline]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -82,6 +86,7 @@ impl Engine {
     }
 
     /// The counters.
+    #[inline]
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -91,6 +96,7 @@ impl Engine {
         self.count.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn table(&self) -> &Table {
         &self.table
     }
@@ -99,16 +105,55 @@ impl Engine {
         ConnId(self.ids.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// A connection that is not in the table.
+    pub(crate) fn make(&self, seed: Seed) -> Unconfirmed {
+        Unconfirmed::new(self.table.arena(), seed)
+    }
+
+    /// The connection in this place ([`ConnRef::slot`]), if it is in the table.
+    pub fn at(&self, slot: u32) -> Option<ConnRef> {
+        self.table.at(slot)
+    }
+
+    /// The connection in this place, in the table or not, so long as somebody refers to it (as [`Engine::take_gone`]'s list does).
+    pub fn held(&self, slot: u32) -> Option<ConnRef> {
+        self.table.arena().held(slot).map(ConnRef)
+    }
+
     /// The connection to which a packet of this tuple belongs, and the packet's direction in it.
-    pub fn find(&self, tuple: &Tuple, zone: Zone) -> Option<(Arc<Conn>, Direction)> {
+    #[inline]
+    pub fn find(&self, tuple: &Tuple, zone: Zone) -> Option<(ConnRef, Direction)> {
         self.table.find(tuple, zone)
     }
+
+    /// Asks memory for what [`Engine::track`] will need for these packets, from their IP headers on, before it is called for the first:
+    /// first for each packet's line of the table, then for each one's connection. So the misses of a batch overlap, which are nearly
+    /// all that tracking costs in a large table. It changes nothing: what it guesses wrong is only slower. Of the packets, the
+    /// first [`Engine::BATCH`] count.
+    #[inline]
+    pub fn look_ahead<'a>(&self, packets: impl IntoIterator<Item = &'a [u8]>) {
+        let mut hashes = [None; Engine::BATCH];
+        let mut count = 0;
+        for (place, bytes) in hashes.iter_mut().zip(packets) {
+            *place = glance(bytes).map(|tuple| self.table.hash_of(&tuple, 0));
+            if let Some(hash) = *place {
+                self.table.ask(hash);
+            }
+            count += 1;
+        }
+        for hash in hashes[..count].iter().flatten() {
+            self.table.fetch(*hash);
+        }
+    }
+
+    /// How many packets [`Engine::look_ahead`] looks at.
+    pub const BATCH: usize = 64;
 
     /// Who has this reply tuple already, so that `asker` cannot have it?
     ///
     /// A connection with the same original tuple does not count: the two are one flow, and their clash is resolved when
     /// they are confirmed.
-    pub fn taken(&self, reply: &Tuple, asker: &Conn) -> Option<Arc<Conn>> {
+    pub fn taken(&self, reply: &Tuple, asker: &Conn) -> Option<ConnRef> {
         let zone = asker.zone();
         let (conn, _) = self.table.find_reply(reply, zone)?;
         let same_flow =
@@ -127,7 +172,7 @@ impl Engine {
                 self.tell(&conn, now);
                 return Confirm::Known(conn);
             }
-            Ct::Unconfirmed(unconfirmed) => *unconfirmed,
+            Ct::Unconfirmed(unconfirmed) => unconfirmed,
         };
         let is_expected = unconfirmed.status().contains(Status::EXPECTED);
         let conn = match self.enter(unconfirmed, now) {
@@ -140,12 +185,12 @@ impl Engine {
     }
 
     /// Inserts both tuples and starts the timeout, or hands the connection back with the one that stands in its way.
-    pub(crate) fn enter(&self, mut unconfirmed: Unconfirmed, now: Time) -> Result<Arc<Conn>, (Arc<Conn>, Taken)> {
+    pub(crate) fn enter(&self, mut unconfirmed: Unconfirmed, now: Time) -> Result<ConnRef, (ConnRef, Taken)> {
         unconfirmed.start(now);
-        let conn = Arc::new(unconfirmed.into_conn());
+        let conn = unconfirmed.share();
         // Set before insertion: whoever finds it in the table finds it confirmed.
         conn.set_status(Status::CONFIRMED);
-        if let Err(taken) = self.table.insert(Arc::clone(&conn)) {
+        if let Err(taken) = self.table.insert(&conn) {
             return Err((conn, taken));
         }
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +202,7 @@ impl Engine {
     /// Tells what a client did, as it is now.
     pub(crate) fn announce(
         &self,
-        conn: &Arc<Conn>,
+        conn: &ConnRef,
         kind: EventKind,
         mask: EventMask,
         now: Time,
@@ -170,7 +215,7 @@ impl Engine {
 
     /// A tuple was taken between lookup and confirmation. Protocols without a handshake may join the winner if it is the
     /// same flow in every respect.
-    fn resolve(&self, loser: &Conn, winner: Arc<Conn>) -> Confirm {
+    fn resolve(&self, loser: &Conn, winner: ConnRef) -> Confirm {
         let may = matches!(
             loser.original().protocol,
             Protocol::UDP | Protocol::UDPLITE | Protocol::ICMP | Protocol::ICMPV6 | Protocol::GRE
@@ -186,7 +231,7 @@ impl Engine {
     }
 
     /// Tells what waited for the packet's end.
-    fn tell(&self, conn: &Arc<Conn>, now: Time) {
+    fn tell(&self, conn: &ConnRef, now: Time) {
         let mask = conn.take_pending();
         if mask.is_empty() || conn.status().contains(Status::DYING) {
             return;
@@ -200,39 +245,43 @@ impl Engine {
 
     /// A rule has refused a packet of this connection with a reset: both ends will close, so it closes now, whatever its
     /// window would say of that reset.
-    pub fn refused_with_reset(&self, conn: &Arc<Conn>, now: Time) {
-        let mut inner = conn.lock();
-        let inner = &mut *inner;
-        let State::Tcp(tcp) = &mut inner.state else { return };
+    pub fn refused_with_reset(&self, conn: &ConnRef, now: Time) {
+        let mut state = conn.lock();
+        let State::Tcp(packed) = &mut *state else { return };
+        let mut tcp = Tcp::from(&*packed);
         let before = tcp.close();
+        *packed = PackedTcp::from(&tcp);
         if before == TcpState::Close || conn.status().contains(Status::FIXED_TIMEOUT) {
             return;
         }
-        let policy = inner.extras.as_ref().and_then(|e| e.timeouts.as_deref());
-        let timeout = Timeouts { settings: &self.settings, policy }.get(Sysctl::TcpTimeoutClose);
+        let policy = conn.timeout_policy();
+        let timeout = Timeouts { settings: &self.settings, policy: policy.as_deref() }.get(Sysctl::TcpTimeoutClose);
         self.restart(conn, now, timeout);
         conn.note(EventMask::PROTOINFO);
     }
 
     /// Starts a connection's timeout anew.
-    pub(crate) fn restart(&self, conn: &Arc<Conn>, now: Time, timeout: Duration) {
+    #[inline]
+    pub(crate) fn restart(&self, conn: &ConnRef, now: Time, timeout: Duration) {
+        let before = conn.deadline();
         conn.set_timeout(now, timeout);
-        self.expiry.watch(conn, now);
+        self.expiry.moved(conn, before, now);
     }
 
     /// Takes a connection out of the table. Answers whether it was there.
-    pub fn destroy(&self, conn: &Arc<Conn>, now: Time, by: Option<Arc<Client>>) -> bool {
+    pub fn destroy(&self, conn: &ConnRef, now: Time, by: Option<Arc<Client>>) -> bool {
         if conn.set_status(Status::DYING).is_empty() {
             return false;
         }
         self.table.remove(conn);
+        self.expiry.forget(conn);
         self.count.fetch_sub(1, Ordering::Relaxed);
         conn.set_stop(now);
         if self.events.wanted(self.settings.get(Sysctl::Events)) {
             self.events.push(now, EventKind::Destroy, EventMask::DESTROY, || conn.entry(now), by);
         }
         if conn.status().intersects(Status::NAT_DONE) {
-            self.gone.lock().push(Arc::clone(conn));
+            self.gone.lock().push(conn.clone());
         }
         self.expectations.forget(conn, now, self.telling());
         true
@@ -240,7 +289,7 @@ impl Engine {
 
     /// Takes a connection out of the table because of a packet that is dropped for it. The packet is counted a second time,
     /// as Linux does.
-    pub fn kill(&self, conn: &Arc<Conn>, dir: Direction, packet: &Packet<'_>, now: Time) -> bool {
+    pub fn kill(&self, conn: &ConnRef, dir: Direction, packet: &Packet<'_>, now: Time) -> bool {
         conn.count(dir, packet.wire_len());
         self.destroy(conn, now, None)
     }
@@ -255,7 +304,7 @@ impl Engine {
         self.expectations.expire(now, self.telling());
         let mut done = 0;
         while done < most {
-            let Some(conn) = self.expiry.pop(now) else { break };
+            let Some(conn) = self.expiry.pop(now, |slot| self.table.at(slot)) else { break };
             let deadline = conn.deadline();
             if self.destroy(&conn, deadline, None) {
                 observer.gone(&conn, deadline, Gone::RanOut);
@@ -323,7 +372,7 @@ impl Engine {
     }
 
     /// Takes the connections that were destroyed since the last call and that NAT had looked at.
-    pub fn take_gone(&self, into: &mut Vec<Arc<Conn>>) {
+    pub fn take_gone(&self, into: &mut Vec<ConnRef>) {
         into.append(&mut self.gone.lock());
     }
 
@@ -338,7 +387,7 @@ impl Engine {
     }
 
     /// All connections, a shard at a time: `None` beyond the last shard.
-    pub fn shard(&self, shard: usize) -> Option<Vec<Arc<Conn>>> {
+    pub fn shard(&self, shard: usize) -> Option<Vec<ConnRef>> {
         self.table.list(shard)
     }
 
@@ -376,6 +425,27 @@ impl Engine {
         self.stats.drop.count();
         false
     }
+}
+
+/// The tuple of the packets that there are most of: whole, without options or extension headers, with ports or an ICMP query's id.
+#[inline]
+fn glance(bytes: &[u8]) -> Option<Tuple> {
+    let (src, dst, protocol, transport): (IpAddr, IpAddr, _, _) = match bytes {
+        [0x45, _, _, _, _, _, fragment, 0, _, protocol, _, _, s1, s2, s3, s4, d1, d2, d3, d4, transport @ ..]
+            if fragment & 0x3f == 0 =>
+        {
+            ([*s1, *s2, *s3, *s4].into(), [*d1, *d2, *d3, *d4].into(), Protocol(*protocol), transport)
+        }
+        [0x60..=0x6f, _, _, _, _, _, protocol, _, rest @ ..] => {
+            let (src, rest) = rest.split_first_chunk::<16>()?;
+            let (dst, transport) = rest.split_first_chunk::<16>()?;
+            ((*src).into(), (*dst).into(), Protocol(*protocol), transport)
+        }
+        _ => return None,
+    };
+    let is_likely = protocol.has_ports() || matches!(protocol, Protocol::ICMP | Protocol::ICMPV6);
+    let l4 = crate::track::l4(Family::of(src), protocol, transport).filter(|_| is_likely)?;
+    Some(Tuple { src, dst, protocol, l4 })
 }
 
 /// Whether anybody listens to events.

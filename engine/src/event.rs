@@ -113,6 +113,7 @@ impl Events {
         self.listening.store(on, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn wanted(&self, setting: u32) -> bool {
         match setting {
             0 => false,

@@ -34,7 +34,7 @@ use dashmap::mapref::entry::Entry as Slot;
 use parking_lot::Mutex;
 
 use crate::client::Refusal;
-use crate::conn::{Conn, ConnId};
+use crate::conn::{Conn, ConnId, ConnRef};
 use crate::event::Client;
 use crate::stats::Counter;
 use crate::{Direction, Family, Protocol, Status, Time, Tuple, Zone};
@@ -69,7 +69,7 @@ pub struct NewExpectation {
     /// How much of its source must be met.
     pub mask: ExpectMask,
     /// The connection that announces it.
-    pub master: Arc<Conn>,
+    pub master: ConnRef,
     /// The class, one of those that its helper has.
     pub class: u32,
     /// The helper that the expected connection gets.
@@ -106,7 +106,7 @@ impl Expectation {
             id: self.id,
             tuple: *tuple,
             mask: *mask,
-            master: *master.original(),
+            master: master.original(),
             zone: master.zone(),
             class: *class,
             helper: helper.clone().or_else(|| master.helper()),
@@ -140,7 +140,7 @@ impl Expectation {
         self.new.tuple == other.tuple
             && self.new.mask == other.mask
             && self.new.class == other.class
-            && Arc::ptr_eq(&self.new.master, &other.master)
+            && self.new.master.is(&other.master)
     }
 }
 

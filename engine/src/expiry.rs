@@ -1,132 +1,334 @@
 //! Expiry: which connections have run out, in the order in which they did.
 //!
-//! A packet only writes its connection's deadline. The queue holds, for each connection, a time no later than its deadline;
-//! when that time comes it looks at the deadline and, if it has moved on, queues the connection again. A deadline that moves
-//! *forward* of the queued time is queued at once. So expiry is exact under any clock, and costs a packet one comparison.
+//! ```text
+//!   watch ──► wheel │ … │ tick │ tick │ tick │ … │      an eighth of a second each; in each, places of connections
+//!                             │ when it comes
+//!                             ▼
+//!                           due: by deadline ──► pop        or back into the wheel, if the deadline has moved on
+//! ```
 //!
-//! No queued time is further away than [`LOOK_AGAIN`], so that a connection that was destroyed early is forgotten by the
-//! queue soon after; and where the clock stands still, at the latest when the queue has become twice as long as what lives.
+//! A packet only writes its connection's deadline. The wheel holds, for each connection, a tick no later than its deadline; when
+//! that comes it looks at the deadline, and if it has moved on, puts the connection where it belongs now. No tick is further away
+//! than [`LOOK_AGAIN`]. So a packet that moves a deadline has nothing to tell the wheel, unless it moves it forward to less than that;
+//! expiry is exact under any clock, and costs a packet one comparison.
+//!
+//! So that a tick with many visits stops no packet, a call that finds nothing due looks at a few visits of the next tick: what has
+//! moved on leaves it before its time comes.
+//!
+//! Invariants: a living connection has one visit that is valid, the one that its place's word names (tick and id), perhaps twice in
+//! the tick that is worked off; other visits are passed over. What pops is due, and nothing that is due later pops before it. The
+//! wheel holds no more than twice as many visits as there are connections, and some.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::Time;
-use crate::conn::Conn;
+use crate::conn::{ConnId, ConnRef};
+use crate::memory::Segments;
+use crate::{Status, Time};
 
-/// How long the queue may go without looking at a connection.
+/// How long a connection may go unlooked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// A queue shorter than this is not swept.
+/// A tick is 2²⁷ nanoseconds.
+const TICK: u32 = 27;
+/// Ticks of the wheel: more than [`LOOK_AGAIN`].
+const TICKS: usize = 512;
+/// A wheel with fewer visits than this is not swept.
 const SHORT: usize = 1024;
+/// How many visits a call looks at before their time.
+const AHEAD: usize = 16;
+/// Visits of one piece of a tick.
+const PIECE: usize = 256;
+
+/// The tick in which a time lies. It counts round after 18 years of a clock; only ticks of one turn of the wheel ever meet.
+fn tick(time: Time) -> u64 {
+    time.as_nanos() >> TICK
+}
+
+fn begin(tick: u64) -> Time {
+    Time::from_nanos(tick << TICK)
+}
+
+/// A connection that is to be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Visit {
+    slot: u32,
+    id: ConnId,
+}
+
+/// What names the valid visit of a place: the tick above, the connection below.
+fn name(tick: u64, id: ConnId) -> u64 {
+    tick << 32 | u64::from(id.0)
+}
+
+/// Visits in no order, in pieces, so that none has to be moved when there are more.
+#[derive(Debug, Default)]
+struct Bag(Vec<Vec<Visit>>);
+
+impl Bag {
+    fn push(&mut self, visit: Visit) {
+        match self.0.last_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push(visit),
+            Some(_) => {
+                let mut piece = Vec::with_capacity(PIECE);
+                piece.push(visit);
+                self.0.push(piece);
+            }
+            None => self.0.push(vec![visit]),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Visit> {
+        let visit = self.0.last_mut()?.pop();
+        if self.0.last().is_some_and(Vec::is_empty) {
+            self.0.pop();
+        }
+        visit
+    }
+
+    fn retain(&mut self, is_valid: impl Fn(&Visit) -> bool) -> usize {
+        let mut kept = Bag::default();
+        let mut count = 0;
+        for visit in self.0.drain(..).flatten().filter(is_valid) {
+            kept.push(visit);
+            count += 1;
+        }
+        *self = kept;
+        count
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Expiry {
-    queue: Mutex<Queue>,
+    wheel: Mutex<Wheel>,
 }
 
 #[derive(Debug)]
-struct Queue {
-    heap: BinaryHeap<Reverse<Visit>>,
-    next: u64,
-    /// How long it may become before it is swept.
+struct Wheel {
+    /// The tick that is being worked off; all before it are empty.
+    now: u64,
+    ticks: Vec<Bag>,
+    /// Which ticks have visits, a bit each.
+    filled: [u64; TICKS / 64],
+    /// What came with the current tick and those before, by deadline; the last is the visit's tick.
+    due: BinaryHeap<Reverse<(Time, ConnId, u32, u64)>>,
+    /// Visits that were looked at before their tick, and stay in it.
+    staying: Vec<Visit>,
+    staying_in: u64,
+    /// The name of each place's valid visit; 0 for none.
+    valid: Segments<AtomicU64>,
+    /// How many visits the wheel holds, and how many it may hold before it is swept.
+    visits: usize,
     most: usize,
 }
 
-impl Default for Queue {
+impl Default for Wheel {
     fn default() -> Self {
-        Queue { heap: BinaryHeap::new(), next: 0, most: SHORT }
-    }
-}
-
-#[derive(Debug)]
-struct Visit {
-    at: Time,
-    /// Visits of the same time keep their order.
-    seq: u64,
-    conn: Arc<Conn>,
-}
-
-impl Visit {
-    /// Whether it still has something to do: the connection lives, and no other visit has taken its place.
-    fn is_due(&self) -> bool {
-        self.conn.queued.load(Ordering::Relaxed) == self.at.as_nanos()
-            && !self.conn.status().contains(crate::Status::DYING)
-    }
-}
-
-impl PartialEq for Visit {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Visit {}
-
-impl PartialOrd for Visit {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Visit {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.seq).cmp(&(other.at, other.seq))
+        Wheel {
+            now: 0,
+            ticks: (0..TICKS).map(|_| Bag::default()).collect(),
+            filled: [0; TICKS / 64],
+            due: BinaryHeap::new(),
+            staying: Vec::new(),
+            staying_in: 0,
+            valid: Segments::new(),
+            visits: 0,
+            most: SHORT,
+        }
     }
 }
 
 impl Expiry {
-    /// Makes sure that the connection is looked at no later than at its deadline.
-    pub(crate) fn watch(&self, conn: &Arc<Conn>, now: Time) {
-        let at = conn.deadline().min(now + LOOK_AGAIN);
-        if at.as_nanos() < conn.queued.load(Ordering::Relaxed) {
-            let mut queue = self.queue.lock();
-            conn.queued.store(at.as_nanos(), Ordering::Relaxed);
-            queue.push(at, Arc::clone(conn));
+    /// Looks after a connection that is new in the table.
+    pub(crate) fn watch(&self, conn: &ConnRef, now: Time) {
+        self.wheel.lock().put(conn, now);
+    }
+
+    /// A deadline was moved: `before` is what it was.
+    #[inline]
+    pub(crate) fn moved(&self, conn: &ConnRef, before: Time, now: Time) {
+        let deadline = conn.deadline();
+        // Whatever is further away than that is looked at before.
+        if deadline < before && deadline < now + LOOK_AGAIN {
+            self.wheel.lock().bring_forward(conn, now);
+        }
+    }
+
+    /// A connection has left the table.
+    pub(crate) fn forget(&self, conn: &ConnRef) {
+        let wheel = self.wheel.lock();
+        let valid = wheel.valid.at(conn.slot());
+        if valid.load(Ordering::Relaxed) as u32 == conn.id().0 {
+            valid.store(0, Ordering::Relaxed);
         }
     }
 
     /// The connection that ran out first, if one has at `now`.
-    pub(crate) fn pop(&self, now: Time) -> Option<Arc<Conn>> {
-        let mut queue = self.queue.lock();
-        loop {
-            let Reverse(visit) = queue.heap.peek()?;
-            if visit.at > now {
-                return None;
-            }
-            let Reverse(visit) = queue.heap.pop()?;
-            if !visit.is_due() {
-                continue;
-            }
-            let Visit { at, conn, .. } = visit;
-            let deadline = conn.deadline();
-            if deadline <= at {
-                return Some(conn);
-            }
-            let again = deadline.min(at + LOOK_AGAIN);
-            conn.queued.store(again.as_nanos(), Ordering::Relaxed);
-            queue.push(again, conn);
-        }
+    pub(crate) fn pop(&self, now: Time, at: impl Fn(u32) -> Option<ConnRef>) -> Option<ConnRef> {
+        self.wheel.lock().pop(now, at)
     }
 
-    /// When the queue must be looked at next.
+    /// When the wheel must be looked at next.
     pub(crate) fn next(&self) -> Option<Time> {
-        self.queue.lock().heap.peek().map(|Reverse(v)| v.at)
+        let wheel = self.wheel.lock();
+        let due = wheel.due.peek().map(|Reverse((at, ..))| *at);
+        due.into_iter().chain(wheel.next_filled().map(begin)).min()
     }
 }
 
-impl Queue {
-    fn push(&mut self, at: Time, conn: Arc<Conn>) {
-        if self.heap.len() >= self.most {
-            self.heap.retain(|Reverse(visit)| visit.is_due());
-            self.most = (self.heap.len() * 2).max(SHORT);
+impl Wheel {
+    /// Queues a connection's visit; an earlier one counts no more.
+    fn put(&mut self, conn: &ConnRef, now: Time) {
+        if self.visits >= self.most {
+            self.sweep();
         }
-        let seq = self.next;
-        self.next += 1;
-        self.heap.push(Reverse(Visit { at, seq, conn }));
+        if self.visits == 0 {
+            // Nothing waits for the ticks between.
+            self.now = self.now.max(tick(now));
+        }
+        let (deadline, slot, id) = (conn.deadline(), conn.slot(), conn.id());
+        let at = tick(deadline.min(now + LOOK_AGAIN)).clamp(self.now, self.now + TICKS as u64 - 1);
+        self.valid.at(slot).store(name(at, id), Ordering::Relaxed);
+        self.visits += 1;
+        if at == self.now {
+            self.due.push(Reverse((deadline, id, slot, at)));
+        } else {
+            self.fill(at, Visit { slot, id });
+        }
+    }
+
+    fn fill(&mut self, at: u64, visit: Visit) {
+        let index = at as usize % TICKS;
+        self.ticks[index].push(visit);
+        self.filled[index / 64] |= 1 << (index % 64);
+    }
+
+    /// A deadline lies before the visit that is queued, perhaps.
+    fn bring_forward(&mut self, conn: &ConnRef, now: Time) {
+        if conn.status().contains(Status::DYING) {
+            return;
+        }
+        let valid = self.valid.at(conn.slot()).load(Ordering::Relaxed);
+        let in_ticks = ((valid >> 32) as u32).wrapping_sub(self.now as u32);
+        let wanted_in = tick(conn.deadline()).saturating_sub(self.now);
+        // In the tick that is worked off it stands by a deadline that may be the old one.
+        let is_early_enough = in_ticks != 0 && u64::from(in_ticks) <= wanted_in && valid as u32 == conn.id().0;
+        if !is_early_enough {
+            self.put(conn, now);
+        }
+    }
+
+    /// The next tick with visits.
+    fn next_filled(&self) -> Option<u64> {
+        let start = self.now as usize % TICKS;
+        // The word in which the search begins comes twice: first its upper part, at last its lower one.
+        (0..=self.filled.len()).find_map(|n| {
+            let word = (start / 64 + n) % self.filled.len();
+            let mut bits = self.filled[word];
+            if n == 0 {
+                bits &= !0 << (start % 64);
+            } else if n == self.filled.len() {
+                bits &= !(!0 << (start % 64));
+            }
+            let index = word * 64 + bits.trailing_zeros() as usize;
+            (bits != 0).then(|| self.now + ((index + TICKS - start) % TICKS) as u64)
+        })
+    }
+
+    fn pop(&mut self, now: Time, at: impl Fn(u32) -> Option<ConnRef>) -> Option<ConnRef> {
+        loop {
+            while let Some(Reverse((deadline, id, slot, tick))) = self.due.peek().copied() {
+                if deadline > now {
+                    break;
+                }
+                self.due.pop();
+                self.visits -= 1;
+                let Some(conn) = self.find(Visit { slot, id }, tick, &at) else { continue };
+                if conn.deadline() <= deadline {
+                    self.valid.at(slot).store(0, Ordering::Relaxed);
+                    return Some(conn);
+                }
+                self.put(&conn, begin(self.now));
+            }
+            let next = self.next_filled()?;
+            if next > tick(now) {
+                self.look_ahead(next, now, &at);
+                return None;
+            }
+            self.turn(next, &at);
+        }
+    }
+
+    /// The connection of a visit in this tick, if it is the valid one.
+    fn find(&self, visit: Visit, tick: u64, at: &impl Fn(u32) -> Option<ConnRef>) -> Option<ConnRef> {
+        let valid = self.valid.get(visit.slot)?.load(Ordering::Relaxed);
+        if valid != name(tick, visit.id) {
+            return None;
+        }
+        at(visit.slot).filter(|conn| conn.id() == visit.id)
+    }
+
+    /// Looks at a few visits of the tick that comes next: those whose deadlines have moved on go where they belong now.
+    fn look_ahead(&mut self, next: u64, now: Time, at: &impl Fn(u32) -> Option<ConnRef>) {
+        if self.staying_in != next {
+            for visit in std::mem::take(&mut self.staying) {
+                self.fill(self.staying_in, visit);
+            }
+            self.staying_in = next;
+        }
+        for _ in 0..AHEAD {
+            let Some(visit) = self.ticks[next as usize % TICKS].pop() else { break };
+            let Some(conn) = self.find(visit, next, at) else {
+                self.visits -= 1;
+                continue;
+            };
+            if tick(conn.deadline().min(now + LOOK_AGAIN)) > next {
+                self.visits -= 1;
+                self.put(&conn, now);
+            } else {
+                self.staying.push(visit);
+            }
+        }
+    }
+
+    /// Goes on to a tick: what runs out in it is due, the rest goes back into the wheel.
+    fn turn(&mut self, to: u64, at: &impl Fn(u32) -> Option<ConnRef>) {
+        // `to` is the next tick that has any, so those that were looked at before are in it, or in a later one.
+        let mut before = std::mem::take(&mut self.staying);
+        if self.staying_in != to {
+            before.drain(..).for_each(|visit| self.fill(self.staying_in, visit));
+        }
+        self.now = to;
+        let index = to as usize % TICKS;
+        let visits = std::mem::take(&mut self.ticks[index]);
+        self.filled[index / 64] &= !(1 << (index % 64));
+        self.visits -= visits.0.iter().map(Vec::len).sum::<usize>() + before.len();
+        for visit in visits.0.into_iter().flatten().chain(before) {
+            if let Some(conn) = self.find(visit, to, at) {
+                self.put(&conn, begin(to));
+            }
+        }
+    }
+
+    /// Forgets the visits that are not valid any more.
+    fn sweep(&mut self) {
+        for visit in std::mem::take(&mut self.staying) {
+            self.fill(self.staying_in, visit);
+        }
+        let start = self.now as usize % TICKS;
+        let (valid, now) = (&self.valid, self.now);
+        let is_valid = |slot, name| valid.get(slot).is_some_and(|v| v.load(Ordering::Relaxed) == name);
+        self.visits = 0;
+        for (index, visits) in self.ticks.iter_mut().enumerate() {
+            let at = now + ((index + TICKS - start) % TICKS) as u64;
+            self.visits += visits.retain(|visit| is_valid(visit.slot, name(at, visit.id)));
+        }
+        self.due.retain(|Reverse((_, id, slot, tick))| is_valid(*slot, name(*tick, *id)));
+        self.visits += self.due.len();
+        self.most = (self.visits * 2).max(SHORT);
     }
 }
 

@@ -9,6 +9,7 @@
 //!   tuple ── status ── settings ── reason          the words
 //!   packet ── checksum                             bytes
 //!   tcp ── sctp ── udp ── icmp ── state                    the trackers: check, open, update
+//!   memory ── index                                         how it is kept
 //!   conn ── entry ── saved ── table ── expiry ── event      what is kept
 //!   engine ── track ── client                      the whole: what packets do, what programs may do
 //! ```
@@ -22,6 +23,8 @@ pub mod event;
 pub mod expect;
 mod expiry;
 mod icmp;
+pub mod index;
+pub mod memory;
 mod observe;
 mod packet;
 mod reason;
@@ -38,7 +41,7 @@ mod track;
 mod tuple;
 mod udp;
 
-pub use conn::{Conn, ConnId, Ct, Extras, Labels, SeqAdjust, Unconfirmed};
+pub use conn::{Conn, ConnId, ConnRef, Ct, Extras, Labels, SeqAdjust, Unconfirmed};
 pub use engine::{Confirm, Engine, Listening};
 pub use entry::{Counters, Entry, ProtoInfo};
 pub use event::{Client, Event, EventKind, EventMask};

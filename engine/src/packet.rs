@@ -96,36 +96,43 @@ impl<'a> Packet<'a> {
 
     /// The same packet, and what its link says of its transport checksum.
     #[must_use]
+    #[inline]
     pub fn with_checksum(self, checksum: Checksum) -> Self {
         Packet { checksum, ..self }
     }
 
     /// What is known of its transport checksum.
+    #[inline]
     pub fn checksum(&self) -> Checksum {
         self.checksum
     }
 
     /// The packet's bytes, from the IP header on.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         self.bytes
     }
 
     /// The packet's bytes, to be rewritten in place. Lengths and protocol must stay as they are.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.bytes
     }
 
     /// IPv4 or IPv6.
+    #[inline]
     pub fn family(&self) -> Family {
         self.layout.family
     }
 
     /// The protocol of the transport header: in IPv6 the last one that the extension headers lead to.
+    #[inline]
     pub fn protocol(&self) -> Protocol {
         self.layout.protocol
     }
 
     /// Source address.
+    #[inline]
     pub fn src(&self) -> IpAddr {
         match self.family() {
             Family::Ipv4 => IpAddr::V4(Ipv4Addr::from(array::<4>(self.bytes, 12))),
@@ -134,6 +141,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Destination address.
+    #[inline]
     pub fn dst(&self) -> IpAddr {
         match self.family() {
             Family::Ipv4 => IpAddr::V4(Ipv4Addr::from(array::<4>(self.bytes, 16))),
@@ -142,6 +150,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Time to live, or hop limit.
+    #[inline]
     pub fn ttl(&self) -> u8 {
         match self.family() {
             Family::Ipv4 => self.bytes[8],
@@ -150,6 +159,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Takes one off the time to live (hop limit), and keeps the header checksum right. Not below zero.
+    #[inline]
     pub fn decrement_ttl(&mut self) {
         match self.family() {
             Family::Ipv4 => {
@@ -165,6 +175,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Bytes of the IP header, without extension headers.
+    #[inline]
     pub fn ip_header_len(&self) -> usize {
         match self.family() {
             Family::Ipv4 => usize::from(self.bytes[0] & 0x0f) * 4,
@@ -173,43 +184,51 @@ impl<'a> Packet<'a> {
     }
 
     /// Where the transport header starts; `None` for a later fragment and where no transport header can be found.
+    #[inline]
     pub fn transport_offset(&self) -> Option<usize> {
         self.layout.transport
     }
 
     /// The transport header and payload, as far as the capture holds them.
+    #[inline]
     pub fn transport(&self) -> Option<&[u8]> {
         self.layout.transport.map(|at| &self.bytes[at..])
     }
 
     /// The same, to be rewritten.
+    #[inline]
     pub fn transport_mut(&mut self) -> Option<&mut [u8]> {
         let at = self.layout.transport?;
         Some(&mut self.bytes[at..])
     }
 
     /// Bytes from the transport header to the end of the packet on the wire.
+    #[inline]
     pub fn transport_wire_len(&self) -> usize {
         self.layout.transport.map_or(0, |at| self.layout.wire_len.saturating_sub(at))
     }
 
     /// The IP packet's length on the wire, in bytes, header included: what accounting counts.
+    #[inline]
     pub fn wire_len(&self) -> usize {
         self.layout.wire_len
     }
 
     /// Whether the capture holds less than the wire did.
+    #[inline]
     pub fn is_truncated(&self) -> bool {
         self.bytes.len() < self.layout.wire_len
     }
 
     /// What makes it a fragment, if it is one.
+    #[inline]
     pub fn fragment(&self) -> Option<Fragment> {
         self.layout.fragment
     }
 }
 
 /// `N` bytes at `at`; the caller's layout promises that they are there, zeros otherwise.
+#[inline]
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes.get(at..at + N).and_then(|b| b.try_into().ok()).unwrap_or([0; N])
 }

@@ -15,13 +15,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::client::Refusal;
-use crate::conn::{Conn, Labels, Seed, SeqAdjust, Unconfirmed};
+use crate::conn::{Conn, ConnRef, Labels, Seed, SeqAdjust};
 use crate::engine::Engine;
 use crate::sctp::{SavedSctp, Sctp};
 use crate::settings::Settings;
 use crate::settings::TimeoutPolicy;
 use crate::state::{State, UdpStream};
-use crate::tcp::{SavedTcp, Tcp};
+use crate::tcp::{PackedTcp, SavedTcp, Tcp};
 use crate::udp;
 use crate::{Counters, Family, Protocol, Status, Sysctl, Time, Tuple, Zone};
 
@@ -80,11 +80,10 @@ const OWN: Status =
 impl Conn {
     /// All that is known of it.
     pub fn save(&self) -> Saved {
-        let inner = self.lock();
-        let extras = inner.extras.as_deref();
+        let extras = self.extras();
         Saved {
-            original: *self.original(),
-            reply: *self.reply(),
+            original: self.original(),
+            reply: self.reply(),
             zone: self.zone(),
             status: self.status(),
             deadline: self.deadline(),
@@ -92,13 +91,13 @@ impl Conn {
             bound: self.bound_to(),
             counters: self.both_counters(),
             start: self.start(),
-            labels: extras.and_then(|e| e.labels),
-            helper: extras.and_then(|e| e.helper.clone()),
-            master: extras.and_then(|e| e.master.as_ref().map(|m| (*m.original(), m.zone()))),
-            timeouts: extras.and_then(|e| e.timeouts.clone()),
-            seq_adjust: extras.and_then(|e| e.seq_adjust),
-            state: match &inner.state {
-                State::Tcp(tcp) => SavedState::Tcp(tcp.save()),
+            labels: extras.labels,
+            helper: extras.helper,
+            master: extras.master.map(|m| (m.original(), m.zone())),
+            timeouts: extras.timeouts,
+            seq_adjust: extras.seq_adjust,
+            state: match &*self.lock() {
+                State::Tcp(packed) => SavedState::Tcp(Tcp::from(packed).save()),
                 State::Sctp(sctp) => SavedState::Sctp(sctp.save()),
                 State::Udp(stream) => SavedState::Udp(stream.after),
                 State::Stream | State::Gre(_) | State::Icmp | State::Generic => SavedState::None,
@@ -110,7 +109,7 @@ impl Conn {
 impl Engine {
     /// Enters a connection that was saved. Refused: `Expired` if its time is over, `Missing` if its master is not in the
     /// table, `Exists`, `Full`, and `Invalid` for what no connection can be.
-    pub fn restore(&self, saved: &Saved, now: Time) -> Result<Arc<Conn>, Refusal> {
+    pub fn restore(&self, saved: &Saved, now: Time) -> Result<ConnRef, Refusal> {
         if saved.deadline <= now || saved.status.contains(Status::DYING) {
             return Err(Refusal::Expired);
         }
@@ -123,7 +122,7 @@ impl Engine {
             Some((tuple, zone)) => Some(self.find(tuple, *zone).ok_or(Refusal::Missing)?.0),
             None => None,
         };
-        let mut conn = Unconfirmed::new(Seed {
+        let mut conn = self.make(Seed {
             id: self.next_id(),
             original: saved.original,
             reply: saved.reply,
@@ -174,7 +173,7 @@ impl Saved {
             return None;
         }
         Some(match (original.protocol, &self.state) {
-            (Protocol::TCP, SavedState::Tcp(tcp)) => State::Tcp(Tcp::restore(tcp)),
+            (Protocol::TCP, SavedState::Tcp(tcp)) => State::Tcp(PackedTcp::from(&Tcp::restore(tcp))),
             (Protocol::SCTP, SavedState::Sctp(sctp)) => State::Sctp(Sctp::restore(sctp)),
             (Protocol::UDP, SavedState::Udp(after)) => State::Udp(UdpStream { after: *after }),
             (Protocol::TCP | Protocol::SCTP | Protocol::UDP, _) => return None,

@@ -184,16 +184,19 @@ impl Default for Settings {
 
 impl Settings {
     /// The value in force.
+    #[inline]
     pub fn get(&self, key: Sysctl) -> u32 {
         self.values[key as usize].load(Ordering::Relaxed)
     }
 
     /// Whether a switch is on.
+    #[inline]
     pub fn is_on(&self, key: Sysctl) -> bool {
         self.get(key) != 0
     }
 
     /// A value in seconds as a duration.
+    #[inline]
     pub fn seconds(&self, key: Sysctl) -> Duration {
         Duration::from_secs(self.get(key).into())
     }

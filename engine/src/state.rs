@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use crate::event::EventMask;
 use crate::sctp::Sctp;
-use crate::tcp::Tcp;
+use crate::tcp::PackedTcp;
 use crate::{Invalid, Sysctl, Time};
 
 /// A protocol's state within a connection.
 #[derive(Debug)]
 pub(crate) enum State {
-    Tcp(Tcp),
+    Tcp(PackedTcp),
     /// UDP: when a packet after this time makes the connection a stream.
     Udp(UdpStream),
     /// UDP-Lite: a stream from the first packet after the reply.
@@ -31,12 +31,14 @@ pub(crate) enum State {
 
 /// When a UDP conversation counts as a stream.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
 pub(crate) struct UdpStream {
     pub(crate) after: Time,
 }
 
 /// The two timeouts of a GRE conversation. Changing the settings does not touch those that have begun.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
 pub(crate) struct GreTimeouts {
     pub(crate) first: Duration,
     pub(crate) stream: Duration,

@@ -28,6 +28,7 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Counts one.
+    #[inline]
     pub fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -38,6 +39,7 @@ impl Counter {
     }
 
     /// How many so far.
+    #[inline]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

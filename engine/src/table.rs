@@ -1,184 +1,231 @@
 //! The table: every connection stands in it twice, by its original and by its reply tuple.
 //!
 //! ```text
-//!   (tuple, zone) ──hash──► shard ──► (conn, Original) ─┐
-//!                           shard ──► (conn, Reply)   ──┴──► one connection
+//!   (tuple, zone) ──hash──► index ──► (place, Original) ─┐
+//!                           index ──► (place, Reply)   ──┴──► one connection in the arena
 //! ```
 //!
-//! Invariants: both tuples of a connection are in the table or neither; no (tuple, zone of its direction) stands twice.
-//! A listing takes one shard at a time and holds no lock while its caller works.
+//! Finding takes no lock: the index answers with places, and what stands there is compared. A place that has been given to another
+//! connection meanwhile is no other case than one whose tuple differs. The table keeps its connections alive
+//! ([`crate::memory`]); whoever found one may go on with it when it has left the table.
 //!
-//! Lock order: shards by index; two at most, and no other lock is taken while one is held.
+//! Invariants: both tuples of a connection are in the table or neither; no (tuple, zone of its direction) stands twice.
+//! A listing holds a shard while it counts up what is there, never while its caller works, and stops no packet of a connection that
+//! is known.
+//!
+//! Lock order: shards by index; two at most. While they are held only the lists of free memory are locked.
 
-use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ahash::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Slot;
-use parking_lot::{RwLock, RwLockWriteGuard};
 
-use crate::conn::Conn;
-use crate::{Direction, Tuple, Zone};
-
-const SHARDS: usize = 64;
-
-#[derive(Debug)]
-struct Place {
-    conn: Arc<Conn>,
-    dir: Direction,
-}
-
-type Shard = HashTable<Place>;
+use crate::conn::{Conn, ConnRef};
+use crate::index::{Index, Locked};
+use crate::memory::Arena;
+use crate::tuple::Key;
+use crate::{Direction, Tuple, Zone, ZoneScope};
 
 /// Why both tuples could not be inserted.
 #[derive(Clone, Debug)]
 pub(crate) struct Taken {
     /// The connection that has one of them already.
-    pub(crate) by: Arc<Conn>,
+    pub(crate) by: ConnRef,
 }
 
 #[derive(Debug)]
 pub(crate) struct Table {
     hasher: RandomState,
-    shards: Box<[RwLock<Shard>]>,
+    index: Index,
+    arena: Arena<Conn>,
+    /// Whether there ever was a connection whose zone counts in one direction only.
+    one_sided: AtomicBool,
+}
+
+/// The index's number of one direction of a connection; never 0.
+fn number(conn: &ConnRef, dir: Direction) -> u32 {
+    (conn.slot() + 1) << 1 | dir as u32
+}
+
+/// The place and the direction that a number stands for.
+#[inline]
+fn place(number: u32) -> (u32, Direction) {
+    let dir = if number & 1 == 0 { Direction::Original } else { Direction::Reply };
+    ((number >> 1) - 1, dir)
 }
 
 impl Table {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = RandomState::with_seeds(seed, !seed, seed.rotate_left(32), seed ^ 0x9e37_79b9_7f4a_7c15);
-        Table { hasher, shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+        Table { hasher, index: Index::new(), arena: Arena::new(), one_sided: AtomicBool::new(false) }
     }
 
-    fn hash(&self, tuple: &Tuple, zone: u16) -> u64 {
+    /// Where connections live.
+    pub(crate) fn arena(&self) -> &Arena<Conn> {
+        &self.arena
+    }
+
+    /// The connection in this place, if it is in the table.
+    pub(crate) fn at(&self, slot: u32) -> Option<ConnRef> {
+        self.arena.get(slot).map(ConnRef)
+    }
+
+    #[inline]
+    fn hash(&self, tuple: &Tuple, key: &Key) -> u64 {
         let mut h = self.hasher.build_hasher();
-        tuple.hash(&mut h);
-        zone.hash(&mut h);
+        let [addresses, rest] = key.words();
+        h.write_u64(addresses);
+        h.write_u64(rest);
+        if let (IpAddr::V6(src), IpAddr::V6(dst)) = (tuple.src, tuple.dst) {
+            h.write_u128(src.to_bits());
+            h.write_u128(dst.to_bits());
+        }
         h.finish()
     }
 
-    fn shard(hash: u64) -> usize {
-        // hashbrown takes the low bits for the place and the top seven for its tags.
-        (hash >> 40) as usize % SHARDS
+    /// The hash under which a packet of this tuple finds its connection, for [`Table::ask`] and [`Table::fetch`].
+    #[inline]
+    pub(crate) fn hash_of(&self, tuple: &Tuple, zone: u16) -> u64 {
+        self.hash(tuple, &Key::new(tuple, zone))
     }
 
-    fn place_hash(&self, place: &Place) -> u64 {
-        self.hash(place.conn.tuple(place.dir), place.conn.zone().id(place.dir))
+    /// Asks for the line of the index that will be needed.
+    #[inline]
+    pub(crate) fn ask(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// Asks for the connection that will be needed, when its line of the index has come.
+    #[inline]
+    pub(crate) fn fetch(&self, hash: u64) {
+        if let Some(number) = self.index.peek(hash) {
+            self.arena.prefetch(place(number).0);
+        }
     }
 
     /// The connection to which a packet of this tuple belongs, and the packet's direction.
     ///
     /// The zone may count in one direction only: then the tuple is looked for as an original in the zone, and as a reply
     /// in zone 0 (or the other way round).
-    pub(crate) fn find(&self, tuple: &Tuple, zone: Zone) -> Option<(Arc<Conn>, Direction)> {
+    #[inline]
+    pub(crate) fn find(&self, tuple: &Tuple, zone: Zone) -> Option<(ConnRef, Direction)> {
         let as_original = zone.id(Direction::Original);
         let as_reply = zone.id(Direction::Reply);
         self.find_in(tuple, as_original, zone)
             .or_else(|| if as_reply == as_original { None } else { self.find_in(tuple, as_reply, zone) })
     }
 
-    fn find_in(&self, tuple: &Tuple, id: u16, zone: Zone) -> Option<(Arc<Conn>, Direction)> {
-        let hash = self.hash(tuple, id);
-        let shard = self.shards[Self::shard(hash)].read();
-        let meets = |p: &&Place| p.conn.tuple(p.dir) == tuple && p.conn.zone().id(p.dir) == id && zone.id(p.dir) == id;
+    #[inline]
+    fn find_in(&self, tuple: &Tuple, id: u16, zone: Zone) -> Option<(ConnRef, Direction)> {
+        let key = Key::new(tuple, id);
+        let hash = self.hash(tuple, &key);
+        let meets = |number| {
+            let (slot, dir) = place(number);
+            let conn = self.at(slot)?;
+            if !conn.carries(dir, &key, tuple) || zone.id(dir) != id {
+                return None;
+            }
+            // Of two tuples that are the same (a host that talks to itself on one port) only the first stands here; as
+            // measured, what carries it is a reply.
+            let dir = if conn.carries(Direction::Reply, &key, tuple) { Direction::Reply } else { dir };
+            Some((conn, dir))
+        };
+        if !self.one_sided.load(Ordering::Relaxed) {
+            return self.index.find(hash, meets);
+        }
         // Zones of one direction may leave two; as measured, the newer is met.
-        let place = shard.iter_hash(hash).filter(meets).max_by_key(|p| p.conn.id())?;
-        // Of two tuples that are the same (a host that talks to itself on one port) only the first stands here; as measured,
-        // what carries it is a reply.
-        let is_both = place.conn.reply() == tuple && place.conn.zone().id(Direction::Reply) == id;
-        let dir = if is_both { Direction::Reply } else { place.dir };
-        Some((Arc::clone(&place.conn), dir))
+        let mut newest: Option<(ConnRef, Direction)> = None;
+        self.index.find(hash, |number| {
+            if let Some(found) = meets(number)
+                && newest.as_ref().is_none_or(|(other, _)| other.id() < found.0.id())
+            {
+                newest = Some(found);
+            }
+            None::<()>
+        });
+        newest
     }
 
     /// The connection that has this reply tuple, if `zone` is its zone: found in either direction.
-    pub(crate) fn find_reply(&self, tuple: &Tuple, zone: Zone) -> Option<(Arc<Conn>, Direction)> {
+    pub(crate) fn find_reply(&self, tuple: &Tuple, zone: Zone) -> Option<(ConnRef, Direction)> {
         let id = zone.id(Direction::Reply);
         self.find_in(tuple, id, zone)
     }
 
+    /// A direction of a connection, and its hash.
+    fn key(&self, conn: &Conn, dir: Direction) -> (Tuple, Key, u64) {
+        let tuple = conn.tuple(dir);
+        let key = Key::new(&tuple, conn.zone().id(dir));
+        let hash = self.hash(&tuple, &key);
+        (tuple, key, hash)
+    }
+
     /// Inserts both tuples or neither.
-    pub(crate) fn insert(&self, conn: Arc<Conn>) -> Result<(), Taken> {
-        let key = |dir| {
-            let hash = self.hash(conn.tuple(dir), conn.zone().id(dir));
-            (hash, Self::shard(hash))
-        };
-        let (original, at_original) = key(Direction::Original);
-        let (reply, at_reply) = key(Direction::Reply);
-        let mut first = self.shards[at_original.min(at_reply)].write();
-        if at_original == at_reply {
-            self.vacant(&mut first, original, &conn, Direction::Original)?;
-            self.vacant(&mut first, reply, &conn, Direction::Reply)?;
-            self.put(&mut first, original, &conn, Direction::Original);
-            self.put(&mut first, reply, &conn, Direction::Reply);
-            return Ok(());
+    pub(crate) fn insert(&self, conn: &ConnRef) -> Result<(), Taken> {
+        let original = self.key(conn, Direction::Original);
+        let reply = self.key(conn, Direction::Reply);
+        if conn.zone().scope != ZoneScope::Both {
+            self.one_sided.store(true, Ordering::Relaxed);
         }
-        let mut second = self.shards[at_original.max(at_reply)].write();
-        let (o, r) = if at_original < at_reply { (&mut first, &mut second) } else { (&mut second, &mut first) };
-        self.vacant(o, original, &conn, Direction::Original)?;
-        self.vacant(r, reply, &conn, Direction::Reply)?;
-        self.put(o, original, &conn, Direction::Original);
-        self.put(r, reply, &conn, Direction::Reply);
+        let mut locked = self.index.lock(original.2, reply.2);
+        self.vacant(&locked, &original, conn, Direction::Original)?;
+        self.vacant(&locked, &reply, conn, Direction::Reply)?;
+        conn.0.keep();
+        locked.put(original.2, number(conn, Direction::Original));
+        // A connection whose two tuples are the same (a host that talks to itself on one port) stands once.
+        if reply.1 != original.1 || reply.0 != original.0 {
+            locked.put(reply.2, number(conn, Direction::Reply));
+        }
         Ok(())
     }
 
-    /// Whether a tuple of `conn` cannot stand beside `place`. Where its zone counts in one direction only, what stands there in
+    /// Whether nothing stands where a tuple of `conn` would. Where its zone counts in one direction only, what stands there in
     /// the other direction is in another zone, and no packet meets both.
-    fn same(place: &Place, conn: &Conn, dir: Direction) -> bool {
-        let id = place.conn.zone().id(place.dir);
-        place.conn.tuple(place.dir) == conn.tuple(dir) && id == conn.zone().id(dir) && id == conn.zone().id(place.dir)
-    }
-
     fn vacant(
         &self,
-        shard: &mut RwLockWriteGuard<'_, Shard>,
-        hash: u64,
+        locked: &Locked<'_>,
+        (tuple, key, hash): &(Tuple, Key, u64),
         conn: &Conn,
-        dir: Direction,
+        own: Direction,
     ) -> Result<(), Taken> {
-        match shard.find(hash, |p| Self::same(p, conn, dir)) {
-            Some(place) => Err(Taken { by: Arc::clone(&place.conn) }),
-            None => Ok(()),
-        }
-    }
-
-    fn put(&self, shard: &mut RwLockWriteGuard<'_, Shard>, hash: u64, conn: &Arc<Conn>, dir: Direction) {
-        // A connection whose two tuples are the same (a host that talks to itself on one port) stands once.
-        if let Slot::Vacant(slot) = shard.entry(hash, |p| Self::same(p, conn, dir), |p| self.place_hash(p)) {
-            slot.insert(Place { conn: Arc::clone(conn), dir });
-        }
+        let id = conn.zone().id(own);
+        let taken = locked.find(*hash, |number| {
+            let (slot, dir) = place(number);
+            let other = self.at(slot)?;
+            (other.carries(dir, key, tuple) && id == conn.zone().id(dir)).then_some(other)
+        });
+        taken.map_or(Ok(()), |by| Err(Taken { by }))
     }
 
     /// Takes both tuples out. Answers whether they were there.
-    pub(crate) fn remove(&self, conn: &Arc<Conn>) -> bool {
-        let mut there = false;
-        for dir in [Direction::Original, Direction::Reply] {
-            let hash = self.hash(conn.tuple(dir), conn.zone().id(dir));
-            let mut shard = self.shards[Self::shard(hash)].write();
-            if let Ok(slot) = shard.find_entry(hash, |p| Arc::ptr_eq(&p.conn, conn) && p.dir == dir) {
-                slot.remove();
-                there = true;
-            }
+    pub(crate) fn remove(&self, conn: &ConnRef) -> bool {
+        let [original, reply] = [Direction::Original, Direction::Reply].map(|dir| self.key(conn, dir).2);
+        let mut locked = self.index.lock(original, reply);
+        let there = locked.take(original, number(conn, Direction::Original));
+        locked.take(reply, number(conn, Direction::Reply));
+        if there {
+            conn.0.unkeep();
         }
         there
     }
 
-    /// Collects the connections of one shard, by their original tuples (by their only one, if the two are the same); `None` beyond the last shard.
-    pub(crate) fn list(&self, shard: usize) -> Option<Vec<Arc<Conn>>> {
-        let shard = self.shards.get(shard)?.read();
-        Some(
-            shard
-                .iter()
-                .filter(|p| p.dir == Direction::Original || Self::same(p, &p.conn, Direction::Original))
-                .map(|p| Arc::clone(&p.conn))
-                .collect(),
-        )
+    /// Collects the connections of one shard, by their original tuples; `None` beyond the last shard.
+    pub(crate) fn list(&self, shard: usize) -> Option<Vec<ConnRef>> {
+        let mut conns = Vec::new();
+        let is_there = self.index.each(shard, |number| {
+            if let (slot, Direction::Original) = place(number) {
+                conns.extend(self.at(slot));
+            }
+        });
+        is_there.then_some(conns)
     }
 
     /// Up to `most` connections that stand near where the tuple would stand.
-    pub(crate) fn near(&self, tuple: &Tuple, zone: u16, most: usize) -> Vec<Arc<Conn>> {
-        let hash = self.hash(tuple, zone);
-        let shard = self.shards[Self::shard(hash)].read();
-        shard.iter().take(most).map(|p| Arc::clone(&p.conn)).collect()
+    pub(crate) fn near(&self, tuple: &Tuple, zone: u16, most: usize) -> Vec<ConnRef> {
+        let mut conns = Vec::new();
+        self.index.near(self.hash_of(tuple, zone), most, |number| conns.extend(self.at(place(number).0)));
+        conns
     }
 }
 

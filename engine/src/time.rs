@@ -21,6 +21,7 @@ impl Time {
     pub const MAX: Time = Time(u64::MAX);
 
     /// From nanoseconds since the Unix epoch.
+    #[inline]
     pub const fn from_nanos(nanos: u64) -> Self {
         Time(nanos)
     }
@@ -31,6 +32,7 @@ impl Time {
     }
 
     /// Nanoseconds since the Unix epoch.
+    #[inline]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
@@ -46,6 +48,7 @@ impl Time {
     }
 
     /// The time from `earlier` until `self`; zero if `earlier` is later.
+    #[inline]
     pub const fn saturating_duration_since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -54,6 +57,7 @@ impl Time {
 impl Add<Duration> for Time {
     type Output = Time;
 
+    #[inline]
     fn add(self, d: Duration) -> Time {
         let nanos = u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
         Time(self.0.saturating_add(nanos))

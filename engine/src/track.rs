@@ -16,7 +16,7 @@ use crate::observe::Observer;
 use crate::sctp::{self, Sctp};
 use crate::settings::Timeouts;
 use crate::state::{Assured, State, Update};
-use crate::tcp::{self, Segment, Standing, Tcp, Verify};
+use crate::tcp::{self, PackedTcp, Segment, Standing, Tcp, Verify};
 use crate::{
     Checksum, Ct, Direction, Family, Gone, Hook, Info, Invalid, L4, Packet, Protocol, Status, Sysctl, Time, Tuple, Zone,
 };
@@ -172,7 +172,7 @@ impl Engine {
                 None => match self.open(&tuple, &transport, template, now, observer) {
                     Ok(unconfirmed) => {
                         observer.opened(&unconfirmed);
-                        (Ct::Unconfirmed(Box::new(unconfirmed)), Direction::Original)
+                        (Ct::Unconfirmed(unconfirmed), Direction::Original)
                     }
                     Err(refusal) => return refusal,
                 },
@@ -280,7 +280,7 @@ impl Engine {
         let reply = tuple.inverse().ok_or_else(|| refuse(Invalid::IcmpType(kind)))?;
         let state = match (tuple.protocol, transport) {
             (Protocol::TCP, Transport::Tcp(segment)) => {
-                State::Tcp(Tcp::open(segment, self.settings()).map_err(refuse)?)
+                State::Tcp(PackedTcp::from(&Tcp::open(segment, self.settings()).map_err(refuse)?))
             }
             (Protocol::SCTP, Transport::Sctp(body)) => State::Sctp(Sctp::open(body).map_err(refuse)?),
             (Protocol::UDP, _) => State::Udp(udp::open(now)),
@@ -295,7 +295,7 @@ impl Engine {
         if !self.make_room(tuple, template.zone, now, observer) {
             return Err(Track::TableFull);
         }
-        let opened = Unconfirmed::new(Seed {
+        let opened = self.make(Seed {
             id: self.next_id(),
             original: *tuple,
             reply,
@@ -323,21 +323,23 @@ impl Engine {
         let settings = self.settings();
         let status = ct.status();
         let remaining = ct.timeout(now);
-        let protocol = ct.original().protocol;
-        let mut inner = ct.lock();
-        let inner = &mut *inner;
-        let policy = inner.extras.as_ref().and_then(|e| e.timeouts.as_deref());
-        let timeouts = Timeouts { settings, policy };
+        let protocol = ct.protocol();
+        let policy = ct.timeout_policy();
+        let mut state = ct.lock();
+        let timeouts = Timeouts { settings, policy: policy.as_deref() };
         let plain = |key| Update::Refresh {
             timeout: timeouts.get(key),
             from: Some(key),
             events: EventMask::empty(),
             assured: Assured::AsBefore,
         };
-        match (&mut inner.state, transport) {
-            (State::Tcp(tcp), Transport::Tcp(segment)) => {
+        match (&mut *state, transport) {
+            (State::Tcp(packed), Transport::Tcp(segment)) => {
                 let standing = Standing { status, remaining, settings, timeouts };
-                tcp.update(segment, dir, &standing, observer)
+                let mut tcp = Tcp::from(&*packed);
+                let update = tcp.update(segment, dir, &standing, observer);
+                *packed = PackedTcp::from(&tcp);
+                update
             }
             (State::Sctp(sctp), Transport::Sctp(body)) => {
                 let step = sctp.update(body, dir, &timeouts, observer);

@@ -77,7 +77,7 @@ pub(crate) fn update(stream: &UdpStream, status: Status, timeouts: Timeouts<'_>,
     if !status.contains(Status::SEEN_REPLY) {
         return refresh(timeouts, Sysctl::UdpTimeout, Assured::AsBefore);
     }
-    if now <= stream.after {
+    if now <= { stream.after } {
         return refresh(timeouts, Sysctl::UdpTimeout, Assured::AsBefore);
     }
     let assured = if status.contains(Status::NAT_CLASH) { Assured::AsBefore } else { Assured::Now };

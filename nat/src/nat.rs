@@ -29,11 +29,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 use uct_engine::tcp::{Seq, TcpState};
-use uct_engine::{Conn, ConnId, Direction, Engine, Info, L4, Manip, Protocol, Status, Time, Tuple, Unconfirmed};
+use uct_engine::{
+    Conn, ConnId, ConnRef, Direction, Engine, Info, L4, Manip, Protocol, Status, Time, Tuple, Unconfirmed,
+};
 
 use crate::decision::{AddressChoice, Decision, NoAddress, PortChoice, Search, Start};
 use crate::draw::{Ask, Draw};
@@ -77,6 +78,7 @@ pub enum Pending {
 
 /// Whether the NAT rules are to be asked about a packet: only while its connection has not been answered, and only if
 /// nothing was decided about this end yet. (ICMP errors are never asked about.)
+#[inline]
 pub fn pending(conn: &Conn, info: Info, manip: Manip) -> Pending {
     let status = conn.status();
     match info {
@@ -162,9 +164,9 @@ impl Nat {
     }
 
     /// A connection that NAT decided about stands in the table now: its mapping serves others from the same source.
-    pub fn confirmed(&self, conn: &Arc<Conn>) {
+    pub fn confirmed(&self, engine: &Engine, conn: &ConnRef) {
         if conn.status().contains(Status::SRC_NAT_DONE) {
-            self.sources.add(conn);
+            self.sources.add(engine, conn);
             // Between insertion and this line another thread may have destroyed and forgotten it.
             if conn.status().contains(Status::DYING) {
                 self.sources.remove(conn);
@@ -185,7 +187,7 @@ impl Nat {
     /// An interface went down (`address` is `None`) or lost an address: what was masqueraded with it is destroyed. Answers
     /// how many connections were.
     pub fn interface_lost(&self, engine: &Engine, interface: NonZeroU32, address: Option<IpAddr>, now: Time) -> usize {
-        let is_lost = |conn: &Arc<Conn>| {
+        let is_lost = |conn: &ConnRef| {
             conn.bound_to() == Some(interface) && address.is_none_or(|address| conn.reply().dst == address)
         };
         let mut lost: Vec<_> = (0..).map_while(|shard| engine.shard(shard)).flatten().filter(is_lost).collect();
@@ -269,7 +271,8 @@ impl Chooser<'_> {
     /// Another live connection's translation of the same source.
     fn reuse(&self, before: &Tuple) -> Option<(ConnId, Tuple)> {
         let with = |mapped: Mapped| Tuple { src: mapped.address, l4: with_src_id(before.l4, mapped.id), ..*before };
-        let (id, mapped) = self.nat.sources.find(before, self.ct.zone(), |mapped| self.suits(&with(mapped)))?;
+        let (id, mapped) =
+            self.nat.sources.find(self.engine, before, self.ct.zone(), |mapped| self.suits(&with(mapped)))?;
         Some((id, with(mapped)))
     }
 
@@ -330,12 +333,13 @@ impl Chooser<'_> {
         let size = u32::from(ports.last) - u32::from(ports.first) + 1;
         let mut round = 0;
         let draw = |tuple: &Tuple, tries, round| {
+            let original = self.ct.original();
             let would_take = |port| {
                 let candidate = Tuple { l4: with_id(tuple.l4, self.manip, port), ..*tuple };
                 matches!(self.look(&candidate, tries), Look::Free | Look::Evictable(_))
             };
             let ask = Ask {
-                original: self.ct.original(),
+                original: &original,
                 wanted: tuple,
                 manip: self.manip,
                 first: ports.first,
@@ -436,7 +440,7 @@ enum Look {
     Free,
     Taken,
     /// This connection, which has ended.
-    Evictable(Arc<Conn>),
+    Evictable(ConnRef),
 }
 
 /// Whether a SYN whose number is `new_end` may evict a connection: a source-translated TCP connection that has ended, and

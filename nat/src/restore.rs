@@ -39,7 +39,7 @@ pub fn restore(engine: &Engine, packet: &mut Packet<'_>) -> Restored {
     }
     let Some(original) = packet.tuple().and_then(|t| t.inverse()) else { return Restored::No };
     match engine.find(&original, Zone::DEFAULT) {
-        Some((conn, Direction::Original)) if conn.reply().inverse() != Some(original) => rewrite(packet, conn.reply()),
+        Some((conn, Direction::Original)) if conn.reply().inverse() != Some(original) => rewrite(packet, &conn.reply()),
         _ => Restored::No,
     }
 }

@@ -61,6 +61,7 @@ pub enum Rewrite {
 /// Rewrites a packet at a hook. On `Err` nothing has changed, and the packet is to be dropped.
 ///
 /// `out` is the interface by which the packet leaves; it counts at postrouting only.
+#[inline]
 pub fn translate(
     packet: &mut Packet<'_>,
     conn: &Conn,
@@ -89,6 +90,7 @@ pub fn translate(
 }
 
 /// Whether the end `manip` of a packet of this direction is to be rewritten.
+#[inline]
 fn is_translated(status: Status, dir: Direction, manip: Manip) -> bool {
     status.contains(match dir {
         Direction::Original => manip.bit(),
@@ -96,6 +98,7 @@ fn is_translated(status: Status, dir: Direction, manip: Manip) -> bool {
     })
 }
 
+#[inline]
 fn change(src: IpAddr, dst: IpAddr, wanted: &Tuple, manip: Manip) -> Change {
     match manip {
         Manip::Src => Change { manip, from: src, to: wanted.src, id: wanted.l4.src_id() },
@@ -103,10 +106,12 @@ fn change(src: IpAddr, dst: IpAddr, wanted: &Tuple, manip: Manip) -> Change {
     }
 }
 
+#[inline]
 fn held(packet: &Packet<'_>) -> Held {
     if packet.is_truncated() { Held::Cut } else { Held::Whole }
 }
 
+#[inline]
 pub(crate) fn whole<'a>(packet: &'a mut Packet<'_>) -> Target<'a> {
     Target {
         family: packet.family(),
@@ -144,7 +149,7 @@ fn error(packet: &mut Packet<'_>, conn: &Conn, dir: Direction, manip: Manip) -> 
     if !is_translated(status, dir, manip) {
         return Ok(Rewrite::Nothing);
     }
-    rewrite_error(packet, conn.tuple(dir.inverse()), manip)
+    rewrite_error(packet, &conn.tuple(dir.inverse()), manip)
 }
 
 /// Makes an ICMP error quote `quoted` at the end that `manip` does not name, and come from (or go to) its other end.

@@ -184,7 +184,7 @@ impl Router {
         }
         self.at(&mut packet, &mut t, if local { Hook::Input } else { Hook::Postrouting }, post, now)?;
         match self.engine.confirm(t.ct, now) {
-            Confirm::Inserted(conn) => self.nat.confirmed(&conn),
+            Confirm::Inserted(conn) => self.nat.confirmed(&self.engine, &conn),
             Confirm::Known(_) | Confirm::Merged(_) => {}
             Confirm::Clash(other) => {
                 self.said += &format!("  clash with #{}\n", other.id().0);

@@ -28,11 +28,10 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use thiserror::Error;
 use uct_engine::client::Refusal;
-use uct_engine::{Conn, Engine, Saved, Status, Time};
+use uct_engine::{ConnRef, Engine, Saved, Status, Time};
 
 use crate::router::Router;
 
@@ -129,7 +128,7 @@ fn write_all<W: Write>(out: &mut Out<W>, engine: &Engine, interfaces: &[String],
     out.put(MAGIC)?;
     out.put(&VERSION.to_le_bytes())?;
     out.record(&Record::Begin { written_ns: now.as_nanos(), interfaces: interfaces.to_vec() })?;
-    let mut conns: Vec<Arc<Conn>> = (0..).map_while(|shard| engine.shard(shard)).flatten().collect();
+    let mut conns: Vec<ConnRef> = (0..).map_while(|shard| engine.shard(shard)).flatten().collect();
     conns.sort_unstable_by_key(|conn| conn.id());
     let mut written = Written::default();
     for conn in conns {

@@ -130,8 +130,8 @@ impl Inside {
         };
         let found = tuple.inverse().and_then(|inverse| router.engine().find(&inverse, Zone::DEFAULT));
         match found {
-            Some((conn, Direction::Original)) if *conn.reply() != tuple => {
-                let reply = *conn.reply();
+            Some((conn, Direction::Original)) if conn.reply() != tuple => {
+                let reply = conn.reply();
                 if let Some(datagram) = datagram {
                     self.datagrams.truncate(MOST_DATAGRAMS - 1);
                     self.datagrams.push_front((datagram, reply));
@@ -139,7 +139,7 @@ impl Inside {
                 let restored = uct_nat::rewrite(&mut packet, &reply);
                 self.restored(router, iif, &reply, restored)
             }
-            Some((conn, Direction::Reply)) if *conn.original() != tuple && self.holds(conn.original().src) => Was::Made,
+            Some((conn, Direction::Reply)) if conn.original() != tuple && self.holds(conn.original().src) => Was::Made,
             _ if router.is_own(source) => Was::Own(Restored::No),
             _ => as_it_is,
         }

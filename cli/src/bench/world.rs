@@ -125,16 +125,16 @@ pub struct Chunk {
 struct Leaving<'a> {
     chunk: &'a [(u32, Direction, Kind)],
     flows: &'a Flows,
-    at: usize,
+    /// How many have left; each leaves once, in order.
     sent: usize,
 }
 
 impl Emit for Leaving<'_> {
     fn emit(&mut self, packet: Emitted<'_>) {
-        self.sent += 1;
-        if let Some((at, Direction::Original, Kind::Open)) = self.chunk.get(self.at) {
+        if let Some((at, Direction::Original, Kind::Open)) = self.chunk.get(self.sent) {
             self.flows.opened(*at, packet.bytes);
         }
+        self.sent += 1;
     }
 }
 
@@ -170,20 +170,27 @@ impl Chunk {
     /// `step` with each. Answers how long it took. Every packet must come through.
     pub fn run(&mut self, world: &World, batch: usize, now: Time, step: Duration) -> Result<Duration, Failure> {
         let World { router, flows } = world;
-        let mut out = Leaving { chunk: &self.whose, flows, at: 0, sent: 0 };
-        let mut now = now;
+        let mut out = Leaving { chunk: &self.whose, flows, sent: 0 };
+        let (mut now, mut at) = (now, 0);
         let begin = Instant::now();
         for packets in self.packets.chunks_mut(batch) {
             router.pass_time(now, &mut out, &mut Silent);
-            for bytes in packets {
-                let (_, dir, _) = self.whose[out.at];
+            let first = at;
+            let arrivals = packets.iter_mut().map(|bytes| {
+                let (_, dir, _) = self.whose[at];
+                at += 1;
                 let iif = if flows.is_from_inside(dir) { LAN } else { WAN };
-                let arrival = Arrival { at: now, iif, bytes, wire_len: LEN, link: None, offload: Offload::default() };
-                let fate = router.receive(arrival, &mut out, &mut Silent);
-                if !matches!(fate, Fate::Sent(_)) {
-                    return Err(lost(&fate, self.whose[out.at]));
+                Arrival { at: now, iif, bytes, wire_len: LEN, link: None, offload: Offload::default() }
+            });
+            let mut arrivals: Vec<_> = arrivals.collect();
+            let mut failure = None;
+            router.receive_batch(&mut arrivals, &mut out, &mut Silent, |n, fate| {
+                if !matches!(fate, Fate::Sent(_)) && failure.is_none() {
+                    failure = Some(lost(&fate, self.whose[first + n]));
                 }
-                out.at += 1;
+            });
+            if let Some(failure) = failure {
+                return Err(failure);
             }
             now = now + step;
         }
@@ -197,11 +204,11 @@ impl Chunk {
     /// The same walk over the packets without a router: what the loop itself costs.
     pub fn walk(&mut self, world: &World, batch: usize) -> Duration {
         let World { flows, .. } = world;
-        let mut out = Leaving { chunk: &[], flows, at: 0, sent: 0 };
+        let mut out = Leaving { chunk: &[], flows, sent: 0 };
         let begin = Instant::now();
         for packets in self.packets.chunks_mut(batch) {
             for bytes in packets {
-                let (_, dir, _) = self.whose[out.at];
+                let (_, dir, _) = self.whose[out.sent];
                 let iif = if flows.is_from_inside(dir) { LAN } else { WAN };
                 let arrival = std::hint::black_box(Arrival {
                     at: EPOCH,
@@ -220,7 +227,6 @@ impl Chunk {
                     wire_len: LEN,
                     offload: arrival.offload,
                 });
-                out.at += 1;
             }
         }
         begin.elapsed()

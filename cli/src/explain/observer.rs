@@ -180,7 +180,7 @@ impl uct_engine::Observer for Explainer {
     fn opened(&mut self, conn: &Conn) {
         self.conn = Some(conn.id());
         self.ledger.open(conn.id(), self.number);
-        let (original, reply) = (conn.original().into(), conn.reply().into());
+        let (original, reply) = ((&conn.original()).into(), (&conn.reply()).into());
         self.push(Step::Opened { connection: conn.id().0, original, reply });
     }
 
@@ -257,8 +257,8 @@ impl uct_engine::Observer for Explainer {
         let entry = conn.entry(at);
         let step = Step::Gone {
             connection: self.ledger.refer(conn.id()),
-            original: conn.original().into(),
-            reply: conn.reply().into(),
+            original: (&conn.original()).into(),
+            reply: (&conn.reply()).into(),
             state: entry.proto.state_name(),
             time: self.seconds(at),
             why: why.to_string(),

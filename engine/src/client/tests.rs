@@ -29,7 +29,7 @@ fn at(secs: u64) -> Time {
     Time::from_secs(1_000_000 + secs)
 }
 
-fn send(engine: &Engine, bytes: &[u8], now: Time) -> (Info, Arc<Conn>) {
+fn send(engine: &Engine, bytes: &[u8], now: Time) -> (Info, ConnRef) {
     let mut bytes = bytes.to_vec();
     let len = bytes.len();
     let packet = Packet::parse(&mut bytes, len).unwrap();

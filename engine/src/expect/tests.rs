@@ -13,7 +13,7 @@ fn at(secs: u64) -> Time {
     Time::from_secs(1_000_000 + secs)
 }
 
-fn master(engine: &Engine, sport: u16) -> Arc<Conn> {
+fn master(engine: &Engine, sport: u16) -> ConnRef {
     let original = Tuple { src: A, dst: B, protocol: Protocol::UDP, l4: L4::Ports { src: sport, dst: 69 } };
     let new = NewConn {
         original,
@@ -32,11 +32,11 @@ fn master(engine: &Engine, sport: u16) -> Arc<Conn> {
 }
 
 /// From anywhere on B, to a port of A.
-fn wish(master: &Arc<Conn>, port: u16) -> NewExpectation {
+fn wish(master: &ConnRef, port: u16) -> NewExpectation {
     NewExpectation {
         tuple: Tuple { src: B, dst: A, protocol: Protocol::UDP, l4: L4::Ports { src: 0, dst: port } },
         mask: ExpectMask { src: Ipv4Addr::BROADCAST.into(), src_id: 0 },
-        master: Arc::clone(master),
+        master: master.clone(),
         class: 0,
         helper: None,
         timeout: Duration::from_secs(30),
@@ -71,7 +71,7 @@ fn the_first_packet_uses_it_up_and_inherits() {
     let (info, ct) = send(&engine, packet(1234, 600), at(1));
     assert_eq!((info, ct.mark()), (Info::Related, 7));
     assert!(ct.status().contains(Status::EXPECTED));
-    assert_eq!(ct.entry(at(1)).master, Some(*m.original()));
+    assert_eq!(ct.entry(at(1)).master, Some(m.original()));
     // It is used up, whatever becomes of that packet.
     let (info, _) = send(&engine, packet(1235, 600), at(1));
     assert_eq!((info, engine.expectations().len()), (Info::New, 0));

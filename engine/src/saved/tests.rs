@@ -178,7 +178,7 @@ fn a_child_comes_after_its_master() {
     assert_eq!(engine.restore(&child, now(0)).unwrap_err(), Refusal::Missing);
     let first = engine.restore(&master, now(0)).unwrap();
     let second = engine.restore(&child, now(0)).unwrap();
-    assert!(Arc::ptr_eq(&second.master().unwrap(), &first));
+    assert!(second.master().unwrap().is(&first));
     assert_eq!(second.save(), child);
 }
 

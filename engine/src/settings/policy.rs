@@ -96,11 +96,13 @@ impl TimeoutPolicy {
     }
 
     /// Its value for TCP's SYN_SENT2, in seconds.
+    #[inline]
     pub fn syn_sent2(&self) -> Option<u32> {
         self.syn_sent2
     }
 
     /// The policy's value for a timeout, if it has one.
+    #[inline]
     pub fn get(&self, key: Sysctl) -> Option<Duration> {
         self.seconds.iter().find(|(k, _)| *k == key).map(|(_, s)| seconds(*s))
     }
@@ -119,6 +121,7 @@ fn table(protocol: Protocol) -> Option<&'static [(&'static str, Option<Sysctl>)]
     }
 }
 
+#[inline]
 fn seconds(n: u32) -> Duration {
     Duration::from_secs(n.into())
 }
@@ -134,11 +137,13 @@ pub struct Timeouts<'a> {
 
 impl Timeouts<'_> {
     /// The timeout under this name.
+    #[inline]
     pub fn get(&self, key: Sysctl) -> Duration {
         self.policy.and_then(|p| p.get(key)).unwrap_or_else(|| self.settings.seconds(key))
     }
 
     /// The timeout of TCP's SYN_SENT2, which no sysctl holds.
+    #[inline]
     pub(crate) fn syn_sent2(&self) -> Duration {
         seconds(self.policy.and_then(|p| p.syn_sent2).unwrap_or(SYN_SENT2))
     }

@@ -1,7 +1,5 @@
 //! Both tuples or neither, whatever is inserted and removed.
 
-use std::sync::Arc;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -9,7 +7,7 @@ use crate::conn::{ConnId, Labels, Seed, Unconfirmed};
 use crate::state::State;
 use crate::{L4, Protocol, ZoneScope};
 
-fn conn(id: u32, original: Tuple, reply: Tuple, zone: Zone) -> Arc<Conn> {
+fn conn(table: &Table, id: u32, original: Tuple, reply: Tuple, zone: Zone) -> ConnRef {
     let seed = Seed {
         id: ConnId(id),
         original,
@@ -20,7 +18,7 @@ fn conn(id: u32, original: Tuple, reply: Tuple, zone: Zone) -> Arc<Conn> {
         timestamps: false,
         labels: Labels::None,
     };
-    Arc::new(Unconfirmed::new(seed).into_conn())
+    Unconfirmed::new(table.arena(), seed).share()
 }
 
 fn tuple(a: u8, b: u8, sport: u16, dport: u16) -> Tuple {
@@ -48,18 +46,18 @@ proptest! {
     fn both_tuples_or_neither(steps in prop::collection::vec((any::<bool>(), any_tuple(), any_tuple(), any_zone()), 1..60)) {
         let table = Table::new(7);
         let mut model: Vec<(Tuple, Zone, Direction, u32)> = Vec::new();
-        let mut live: Vec<Arc<Conn>> = Vec::new();
+        let mut live: Vec<ConnRef> = Vec::new();
         for (n, (insert, original, reply, zone)) in steps.into_iter().enumerate() {
             if insert {
-                let c = conn(n as u32, original, reply, zone);
-                let keys = [Direction::Original, Direction::Reply].map(|d| (*c.tuple(d), zone, d));
+                let c = conn(&table, n as u32, original, reply, zone);
+                let keys = [Direction::Original, Direction::Reply].map(|d| (c.tuple(d), zone, d));
                 let free = keys.iter().all(|(tuple, zone, d)| {
                     model.iter().all(|(other, its, dir, _)| {
                         let id = its.id(*dir);
                         other != tuple || id != zone.id(*d) || id != zone.id(*dir)
                     })
                 });
-                prop_assert_eq!(table.insert(Arc::clone(&c)).is_ok(), free);
+                prop_assert_eq!(table.insert(&c).is_ok(), free);
                 if free {
                     model.extend(keys.map(|(tuple, zone, d)| (tuple, zone, d, n as u32)));
                     live.push(c);
@@ -72,7 +70,7 @@ proptest! {
             }
             for c in &live {
                 for d in [Direction::Original, Direction::Reply] {
-                    let found = table.find(c.tuple(d), c.zone());
+                    let found = table.find(&c.tuple(d), c.zone());
                     prop_assert!(found.is_some_and(|(f, _)| model.iter().any(|(.., id)| *id == f.id().0)));
                 }
             }
@@ -88,7 +86,7 @@ fn a_one_sided_zone_is_found_from_both_sides() {
     let zone = Zone { id: 4, scope: ZoneScope::Original };
     let original = tuple(1, 2, 10, 20);
     let reply = tuple(2, 1, 20, 10);
-    table.insert(conn(1, original, reply, zone)).unwrap();
+    table.insert(&conn(&table, 1, original, reply, zone)).unwrap();
     assert_eq!(table.find(&original, zone).map(|f| f.1), Some(Direction::Original));
     assert_eq!(table.find(&reply, Zone::DEFAULT).map(|f| f.1), Some(Direction::Reply));
     assert!(table.find(&original, Zone::DEFAULT).is_none());

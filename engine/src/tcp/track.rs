@@ -17,11 +17,11 @@ const LONG_TIMEOUT: Duration = Duration::from_secs(120);
 /// A connection's TCP state.
 #[derive(Clone, Debug)]
 pub(crate) struct Tcp {
-    state: TcpState,
-    peers: [Peer; 2],
-    last: Before,
+    pub(super) state: TcpState,
+    pub(super) peers: [Peer; 2],
+    pub(super) last: Before,
     /// Identical acknowledgements in a row.
-    retrans: u8,
+    pub(super) retrans: u8,
 }
 
 /// The segment before, as far as a later one is judged by it.

@@ -31,7 +31,7 @@ fn world() -> World {
 }
 
 impl World {
-    fn first(&self, bytes: &mut [u8]) -> Box<Unconfirmed> {
+    fn first(&self, bytes: &mut [u8]) -> Unconfirmed {
         let len = bytes.len();
         let packet = Packet::parse(bytes, len).unwrap();
         match self.engine.track(&packet, Hook::Prerouting, &self.template, NOW, &mut Silent) {
@@ -44,10 +44,10 @@ impl World {
         self.nat.setup(&self.engine, ct, manip, &mapping, &self.here, NOW).unwrap().unwrap()
     }
 
-    fn confirm(&self, ct: Box<Unconfirmed>) -> Result<Arc<Conn>, Arc<Conn>> {
+    fn confirm(&self, ct: Unconfirmed) -> Result<ConnRef, ConnRef> {
         match self.engine.confirm(Ct::Unconfirmed(ct), NOW) {
             Confirm::Inserted(conn) => {
-                self.nat.confirmed(&conn);
+                self.nat.confirmed(&self.engine, &conn);
                 Ok(conn)
             }
             Confirm::Clash(other) => Err(other),
@@ -56,14 +56,14 @@ impl World {
     }
 
     /// A connection from the inside, masqueraded or as `mapping` says.
-    fn out(&self, mut bytes: Vec<u8>, mapping: Mapping) -> (Decision, Result<Arc<Conn>, Arc<Conn>>) {
+    fn out(&self, mut bytes: Vec<u8>, mapping: Mapping) -> (Decision, Result<ConnRef, ConnRef>) {
         let mut ct = self.first(&mut bytes);
         self.decide(&mut ct, Manip::Dst, Mapping::Null);
         let decision = self.decide(&mut ct, Manip::Src, mapping);
         (decision, self.confirm(ct))
     }
 
-    fn udp(&self, src: &str, sport: u16, dst: &str, mapping: Mapping) -> (Decision, Result<Arc<Conn>, Arc<Conn>>) {
+    fn udp(&self, src: &str, sport: u16, dst: &str, mapping: Mapping) -> (Decision, Result<ConnRef, ConnRef>) {
         self.out(packets::udp(src, sport, dst, 53), mapping)
     }
 }
@@ -369,7 +369,7 @@ proptest! {
             let d = w.decide(&mut ct, Manip::Src, rules[rule]);
             let is_out_of_luck = matches!(d.port, PortChoice::Exhausted(_));
             match w.confirm(ct) {
-                Ok(conn) => prop_assert!(replies.insert(*conn.reply())),
+                Ok(conn) => prop_assert!(replies.insert(conn.reply())),
                 Err(_) => prop_assert!(is_out_of_luck),
             }
         }

@@ -282,7 +282,7 @@ impl Ruleset {
         let (excess, count) = self.counts.get(at as usize)?;
         let Tracking::Tracked { ct, .. } = cx.tracking else { return None };
         let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
-        let live = count.count(*ct.original(), ct.zone(), cx.engine);
+        let live = count.count(ct.original(), ct.zone(), cx.engine);
         Some((live > count.limit) == (*excess == Excess::Over))
     }
 

@@ -133,7 +133,7 @@ fn ct(key: CtKey, dir: Option<CtDir>, cx: &Context<'_>) -> Option<u128> {
         CtKey::DstIp => v4(tuple.dst)?,
         CtKey::SrcIp6 => v6(tuple.src)?,
         CtKey::DstIp6 => v6(tuple.dst)?,
-        CtKey::ProtoSrc => source_id(tuple),
+        CtKey::ProtoSrc => source_id(&tuple),
         CtKey::ProtoDst => tuple.l4.dst_id().into(),
         CtKey::Bytes => counted(conn, dir).1,
         CtKey::Packets => counted(conn, dir).0,

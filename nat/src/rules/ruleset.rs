@@ -188,6 +188,7 @@ impl Ruleset {
     }
 
     /// What happens at a hook, in order. Without any rules: defragmentation, tracking and confirmation in their places.
+    #[inline]
     pub fn steps(&self, family: Family, hook: Hook) -> &[Step] {
         &self.steps[family_index(family)][hook as usize]
     }
@@ -279,6 +280,7 @@ fn nat_chains(chains: &[Chain], family: Family, hook: Hook) -> Box<[ChainId]> {
     base_chains(chains, family, hook, ChainKind::Nat).into_iter().map(|(_, at)| ChainId(at as u32)).collect()
 }
 
+#[inline]
 fn steps(chains: &[Chain], family: Family, hook: Hook) -> Box<[Step]> {
     // (priority, order among equals, step); the built-in steps come before chains of the same priority.
     let mut all: Vec<(i64, i64, Step)> = Vec::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use uct_engine::client::{Change, Known, Refusal};
 use uct_engine::expect::{ExpectEvent, ExpectEventKind};
 use uct_engine::{
-    Client, Conn, Engine, Entry, Event, EventKind, Family, ProtoInfo, Protocol, Settings, Status, Sysctl, Time, Zone,
+    Client, ConnRef, Engine, Entry, Event, EventKind, Family, ProtoInfo, Protocol, Settings, Status, Sysctl, Time, Zone,
 };
 
 use super::expected::FlatExpectation;
@@ -243,7 +243,7 @@ impl<'a> Work<'a> {
     pub(super) fn each(
         &mut self,
         filter: Option<Filter>,
-        mut act: impl FnMut(&mut Self, &Arc<Conn>, Entry) -> io::Result<Answer>,
+        mut act: impl FnMut(&mut Self, &ConnRef, Entry) -> io::Result<Answer>,
     ) -> io::Result<Answer> {
         let matcher = match filter.unwrap_or_default().matcher() {
             Ok(matcher) => matcher,
@@ -252,7 +252,7 @@ impl<'a> Work<'a> {
         let engine = Arc::clone(&self.shared.engine);
         let mut count = 0;
         for conns in (0..).map_while(|shard| engine.shard(shard)) {
-            for conn in conns.iter().filter(|c| matcher.admits(c.original(), c.reply())) {
+            for conn in conns.iter().filter(|c| matcher.admits(&c.original(), &c.reply())) {
                 let entry = conn.entry(self.now);
                 if entry.status.contains(Status::DYING) || !matcher.matches(&entry) {
                     continue;

@@ -272,6 +272,30 @@ impl Router {
         fate
     }
 
+    /// The way of packets that have come together, one after the other, as [`Router::receive`] takes each; `arrivals` are spent.
+    /// What became of each is told to `fate`, by its place in the batch.
+    ///
+    /// The table is asked for all of them before the first is taken ([`Engine::look_ahead`]), so that they wait for memory
+    /// together.
+    pub fn receive_batch(
+        &self,
+        arrivals: &mut [Arrival<'_>],
+        out: &mut impl Emit,
+        observer: &mut impl Observer,
+        mut fate: impl FnMut(usize, Fate),
+    ) {
+        let mut first = 0;
+        for batch in arrivals.chunks_mut(Engine::BATCH) {
+            self.engine.look_ahead(batch.iter().map(|arrival| &*arrival.bytes));
+            for (n, arrival) in batch.iter_mut().enumerate() {
+                let Arrival { at, iif, wire_len, link, offload, .. } = *arrival;
+                let arrival = Arrival { at, iif, bytes: &mut *arrival.bytes, wire_len, link, offload };
+                fate(first + n, self.receive(arrival, out, observer));
+            }
+            first += batch.len();
+        }
+    }
+
     /// A packet that goes no further than its arrival.
     pub fn refuse(&self, why: Drop, observer: &mut impl Observer) -> Fate {
         observer.dropped(&why);

@@ -9,6 +9,7 @@ use super::{Drop, Halt, Observer, Origin, Passing, Router, Tracking};
 use crate::topology::Dev;
 
 /// An interface as the connections that borrow its address remember it: Linux counts them from 1.
+#[inline]
 pub(super) fn interface(dev: Dev) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(dev.0.into())
 }
@@ -117,7 +118,7 @@ impl Router {
         let conn = match confirm {
             Confirm::Known(conn) | Confirm::Merged(conn) => conn,
             Confirm::Inserted(conn) => {
-                self.nat.confirmed(&conn);
+                self.nat.confirmed(&self.engine, &conn);
                 conn
             }
             Confirm::Clash(_) => return Err(Drop::Clash.into()),

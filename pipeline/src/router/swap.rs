@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
-use uct_engine::{Conn, Time};
+use uct_engine::{ConnRef, Time};
 use uct_nat::rules::Ruleset;
 
 use super::stops::interface;
@@ -93,8 +93,8 @@ impl InForce {
 impl Router {
     /// A connection came into the table by another way than a packet's (from a file, from another router): its mapping
     /// serves others from the same source.
-    pub fn adopt(&self, conn: &Arc<Conn>) {
-        self.nat.confirmed(conn);
+    pub fn adopt(&self, conn: &ConnRef) {
+        self.nat.confirmed(&self.engine, conn);
     }
 
     /// The same router with other rules and surroundings: all that is kept of connections and packets is shared.

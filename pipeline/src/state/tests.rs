@@ -1,5 +1,6 @@
 //! What was written is read again as it was, and what is damaged is refused.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -81,12 +82,12 @@ fn full(seed: u64) -> Engine {
         policy.name = "patient".into();
         e.timeouts = Some(Arc::new(policy));
     });
-    let mut tuple = *master.original();
+    let mut tuple = master.original();
     tuple.l4 = uct_engine::L4::Ports { src: 0, dst: 20 };
     let new = NewExpectation {
         tuple,
         mask: ExpectMask { src: ip("255.255.255.255"), src_id: 0 },
-        master: Arc::clone(master),
+        master: master.clone(),
         class: 1,
         helper: Some("ftp".into()),
         timeout: Duration::from_secs(300),

@@ -346,7 +346,7 @@ impl Expected {
         Expected {
             tuple: (&wanted.tuple).into(),
             mask: (wanted.mask.src, wanted.mask.src_id),
-            master: wanted.master.original().into(),
+            master: (&wanted.master.original()).into(),
             zone: wanted.master.zone().into(),
             class: wanted.class,
             helper: wanted.helper.as_deref().map(str::to_owned),

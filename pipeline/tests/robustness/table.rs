@@ -1,7 +1,5 @@
 //! Both tuples of a connection are in the table, or neither.
 
-use std::sync::Arc;
-
 use uct_engine::{Direction, Engine, Event, EventKind};
 
 /// Looks through the whole table once in a while, and after what was destroyed at all times.
@@ -25,9 +23,9 @@ pub(crate) fn check(engine: &Engine, events: &[Event], turn: u64) -> Result<(), 
     }
     for conn in listed {
         for (tuple, dir) in [(conn.original(), Direction::Original), (conn.reply(), Direction::Reply)] {
-            match engine.find(tuple, conn.zone()) {
+            match engine.find(&tuple, conn.zone()) {
                 // One whose two tuples are the same stands once.
-                Some((found, at)) if Arc::ptr_eq(&found, &conn) && (at == dir || conn.original() == conn.reply()) => {}
+                Some((found, at)) if found.is(&conn) && (at == dir || conn.original() == conn.reply()) => {}
                 other => return Err(format!("{:?} of {dir:?} leads to {other:?}", conn.tuple(dir))),
             }
         }
