@@ -158,7 +158,12 @@ fn fail(why: &str) -> ExitCode {
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
 }
 
 /// Every measure of one router. One that fails is told, and the others go on.
@@ -192,7 +197,7 @@ fn measure_one(between: Between, args: &Args, figures: &mut BTreeMap<&'static st
     }
     let seconds = args.seconds;
     if wants("cpu") {
-        match measure::flood(&world, Pattern { flows: 64, rate: Some(20_000), seconds }) {
+        match measure::flood(&world, Pattern { flows: 64, rate: Some(20_000), seconds: seconds.max(2.0) }) {
             Ok(flood) if flood.share > 0.95 => {
                 put("cpu", flood.cpu);
                 put("own", flood.own);

@@ -48,11 +48,14 @@ fn received() -> u64 {
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
 
-/// Ticks, 100 a second, in which the machine was not idle.
-fn busy() -> f64 {
+/// Ticks, 100 a second, in which no processor was idle. Idle time is counted exactly; what a processor does is only sampled, and
+/// work that begins with a timer's interrupt is never seen by it.
+fn busy(since: Instant) -> f64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let all: Vec<f64> = text.lines().next().unwrap_or("").split_whitespace().skip(1).flat_map(str::parse).collect();
-    all.iter().enumerate().filter(|(n, _)| !matches!(n, 3 | 4)).map(|(_, ticks)| ticks).take(6).sum()
+    let idle: f64 = [3, 4, 7].iter().filter_map(|n: &usize| all.get(*n)).sum();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    since.elapsed().as_secs_f64() * 100.0 * processors as f64 - idle
 }
 
 fn busy_of(pid: Option<u32>) -> f64 {
@@ -68,7 +71,8 @@ pub(crate) fn flood(world: &World, pattern: Pattern) -> Result<Flood, String> {
     let (dev, own, gateway, client) = (world.dev, world.own, world.gateway, world.client);
     let before = world.on("server", received).join().map_err(|_| "a thread died")?.map_err(fail)?;
     let pid = world.router.as_ref().map(std::process::Child::id);
-    let (ticks, ticks_own, begun) = (busy(), busy_of(pid), Instant::now());
+    let begun = Instant::now();
+    let (ticks, ticks_own) = (busy(begun), busy_of(pid));
     let sender = world.on("client", move || send(dev, header(gateway, own), client, pattern));
     let sent = sender.join().map_err(|_| "a thread died")?.map_err(fail)?.map_err(fail)?;
     // The rate is what arrived while there was something to send; what is still in queues does not count.
@@ -81,7 +85,7 @@ pub(crate) fn flood(world: &World, pattern: Pattern) -> Result<Flood, String> {
     Ok(Flood {
         rate: arrived as f64 / elapsed,
         share: arrived as f64 / sent.max(1) as f64,
-        cpu: each(busy() - ticks),
+        cpu: each(busy(begun) - ticks),
         own: each(busy_of(pid) - ticks_own),
     })
 }
