@@ -1,1 +1,1 @@
-//! Placeholder of the workspace skeleton.
+//! Benchmarks of uct: `benches/observer.rs` (criterion), `src/bin/router` (network namespaces; `benches/router.sh`).

@@ -1,5 +1,9 @@
 //! A packet's way through the router, and what stands at its two ends: captures, link headers, topology, routes,
 //! fragments, the ICMP errors a router sends, the control socket, and the file that keeps a table over a restart.
+//!
+//! To embed a router in a program, begin with [`live::Station`]: frames and the time go in, frames come out, and there is neither
+//! thread nor clock nor socket in it. `examples/embed.rs` is a NAT router between two devices in memory; `examples/smoltcp.rs`
+//! puts one between two TCP stacks.
 
 pub mod capture;
 pub mod control;

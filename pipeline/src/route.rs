@@ -35,8 +35,12 @@ use crate::link::Mac;
 use crate::topology::{Dev, Topology};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
-use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Hashed without a seed: the keys are the router's own addresses, and no packet can add one.
+type Set<K> = std::collections::HashSet<K, BuildHasherDefault<ahash::AHasher>>;
+type Map<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<ahash::AHasher>>;
 
 /// What an IPv4 router without any address sends errors from (RFC 7600 section 4.8).
 const NO_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
@@ -119,13 +123,13 @@ impl Entry {
 pub struct Routes {
     v4: PrefixMap<Ipv4Net, Entry>,
     v6: PrefixMap<Ipv6Net, Entry>,
-    own4: HashSet<Ipv4Addr>,
-    broadcast: HashMap<Ipv4Addr, Dev>,
+    own4: Set<Ipv4Addr>,
+    broadcast: Map<Ipv4Addr, Dev>,
     /// Own and anycast addresses, but for those of link scope.
-    own6: HashSet<Ipv6Addr>,
+    own6: Set<Ipv6Addr>,
     /// Own and anycast addresses of link scope, each on its link.
-    own6_link: HashSet<(Dev, Ipv6Addr)>,
-    groups: HashSet<(Dev, Ipv6Addr)>,
+    own6_link: Set<(Dev, Ipv6Addr)>,
+    groups: Set<(Dev, Ipv6Addr)>,
     /// Per interface, in order: the addresses packets of its own may carry.
     addresses: Vec<Vec<IpNet>>,
 }
@@ -136,11 +140,11 @@ impl Routes {
         let mut routes = Routes {
             v4: PrefixMap::new(),
             v6: PrefixMap::new(),
-            own4: HashSet::new(),
-            broadcast: HashMap::new(),
-            own6: HashSet::new(),
-            own6_link: HashSet::new(),
-            groups: HashSet::new(),
+            own4: Set::default(),
+            broadcast: Map::default(),
+            own6: Set::default(),
+            own6_link: Set::default(),
+            groups: Set::default(),
             addresses: Vec::new(),
         };
         for (i, interface) in topology.interfaces.iter().enumerate() {

@@ -195,6 +195,39 @@ impl Lab {
         }
     }
 
+    /// Sends a signal to `uct run`.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let router = self.router.as_ref().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(router), signal).unwrap();
+    }
+
+    /// Whether `uct run` is still there.
+    pub(crate) fn is_running(&self) -> bool {
+        self.router.as_ref().is_some_and(|router| Path::new(&format!("/proc/{}/ns", router.id())).exists())
+    }
+
+    /// The router's link to `thin` is gone, with both of its ends.
+    pub(crate) fn cut_thin(&self) {
+        sh(&format!("ip -n {} link del thin0", self.ns("router")));
+    }
+
+    /// It is there again, as another interface of the same name.
+    pub(crate) fn join_thin(&self) {
+        let [r, t] = ["router", "thin"].map(|host| self.ns(host));
+        sh(&format!(
+            "ip link add eth0 netns {t} mtu 1300 type veth peer name thin0 netns {r} mtu 1300
+             ip -n {t} link set eth0 up; ip -n {t} addr add 10.9.0.10/24 dev eth0; ip -n {r} link set thin0 up
+             ip -n {t} route add default via 10.9.0.1"
+        ));
+    }
+
+    /// What `uct stats` prints.
+    pub(crate) fn stats(&self) -> String {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_uct")).args(["stats", "--socket"]).arg(self.socket()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }

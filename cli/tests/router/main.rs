@@ -1,5 +1,6 @@
 //! Real programs on hosts in namespaces, through the kernel's NAT and through `uct run`: the same table for both.
 
+mod faults;
 mod http;
 mod lab;
 mod table;

@@ -10,6 +10,8 @@
 //!   what the router itself is sent.
 //! - [`run`]: the threads, one batch after the other, each run to completion.
 //! - [`links`]: what the kernel says of interfaces.
+//!
+//! A program that carries packets by itself needs the station alone: `examples/embed.rs`.
 
 pub mod arp;
 mod host;

@@ -404,7 +404,10 @@ fn sleep_on(fds: &[BorrowedFd<'_>], wake: &OwnedFd, most: Duration) {
     let most = Timespec { tv_sec: most.as_secs().cast_signed(), tv_nsec: most.subsec_nanos().into() };
     let woken = rustix::event::poll(&mut polled, Some(&most));
     if matches!(woken, Ok(n) if n > 0) {
-        let _ = rustix::io::read(wake, &mut [0u8; 8]);
+        // Mostly it is a frame that wakes, and then there is nothing to read here: one system call less for a lone packet.
+        if polled.last().is_some_and(|p| !p.revents().is_empty()) {
+            let _ = rustix::io::read(wake, &mut [0u8; 8]);
+        }
         // A descriptor in error stays readable: an interface that is down must not make the worker spin.
         if polled.iter().any(|p| p.revents().contains(PollFlags::ERR)) {
             std::thread::sleep(Duration::from_millis(5));
