@@ -39,8 +39,8 @@
 //! the sequence number is what it acknowledges and there is no ACK; else sequence 0 and ACK of all it carries. None about a
 //! reset or a fragment.
 //!
-//! Rates: a bucket of six per destination, one more every `net.ipv4.icmp_ratelimit` (1000 ms) or `net.ipv6.icmp.ratelimit` (100 ms,
-//! a half of it for each 32 bits that the route to the destination leaves open, so 25 ms for a /64), shared by all types of
+//! Rates: a bucket of six per destination, one more every `net.ipv4.icmp_ratelimit` (1000 ms) or `net.ipv6.icmp.ratelimit` (100 ms;
+//! measured with a host on a /64: 26 in two seconds), shared by all types of
 //! `icmp_ratemask` (IPv4 3, 4, 11, 12; IPv6 all errors but 2); "fragmentation needed" is never held back. "No route" has a limit
 //! of its own before that one in IPv4, and so have redirects: see [`Peers`].
 //!

@@ -449,11 +449,6 @@ impl Routes {
         self.longest_v4(address).is_some_and(|entry| entry.dev == dev && entry.gateway.is_none())
     }
 
-    /// How many bits the prefix of the route to an address leaves open.
-    pub fn open_bits(&self, to: Ipv6Addr) -> u8 {
-        self.v6.get_lpm(&Ipv6Net::from(to)).map_or(128, |(net, _)| 128 - net.prefix_len())
-    }
-
     fn longest_v4(&self, to: Ipv4Addr) -> Option<&Entry> {
         self.v4.get_lpm(&Ipv4Net::from(to)).map(|(_, entry)| entry)
     }

@@ -34,11 +34,10 @@ impl Router {
         if !message.is_limited(settings.get(Sysctl::IcmpRatemask)) {
             return true;
         }
-        let interval = match to {
-            IpAddr::V4(_) => settings.milliseconds(Sysctl::IcmpRatelimit),
-            // Wide prefixes may hold many hosts.
-            IpAddr::V6(to) => settings.milliseconds(Sysctl::Icmp6Ratelimit) / (1 << (self.routes.open_bits(to) / 32)),
-        };
+        let interval = settings.milliseconds(match to {
+            IpAddr::V4(_) => Sysctl::IcmpRatelimit,
+            IpAddr::V6(_) => Sysctl::Icmp6Ratelimit,
+        });
         self.takes_turn(|peers| peers.error(now, to, interval))
     }
 

@@ -67,7 +67,7 @@ pub(crate) fn draw(random: &mut Random) -> Vec<(String, String)> {
 }
 
 /// Settings of the router's own stack. 770 ms is no divisor of whole seconds by which time passes, so that no decision
-/// hangs on a few milliseconds; IPv6 has a quarter of its value for the hosts of this world.
+/// hangs on a few milliseconds.
 pub(crate) fn draw_router(random: &mut Random) -> Vec<(String, String)> {
     let mut settings = Vec::new();
     let mut set = |name: &str, value: &str| settings.push((name.to_string(), value.to_string()));
@@ -83,7 +83,7 @@ pub(crate) fn draw_router(random: &mut Random) -> Vec<(String, String)> {
     // One of these is always set: what it costs to be told "no route" is remembered in any case, so every scenario needs a
     // router of its own.
     if random.chance(40) || !limited {
-        set("ipv6.icmp.ratelimit", "3080");
+        set("ipv6.icmp.ratelimit", "770");
     }
     if random.chance(40) {
         set("ipv4.conf.all.rp_filter", random.pick::<&str>(&["1", "2"]));
