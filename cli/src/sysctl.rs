@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use uct_engine::{SettingError, Settings};
+use uct_engine::{SettingError, Settings, Sysctl};
 use uct_pipeline::control::message::{Request, Sysctls};
 
 use crate::Failure;
@@ -52,7 +52,8 @@ pub fn run(args: &args::Sysctl) -> Result<ExitCode, Failure> {
     let mut text = String::new();
     let done = connection.ask(Request { sysctl: Some(sysctl), ..Request::default() }, |reply| {
         for (key, value) in reply.sysctl.iter().flatten() {
-            text.push_str(&format!("net.netfilter.{key} = {value}\n"));
+            let name = Sysctl::by_name(key).map_or_else(|| key.clone(), Sysctl::full_name);
+            text.push_str(&format!("{name} = {value}\n"));
         }
         Ok(())
     });

@@ -49,7 +49,7 @@ pub use observe::{Observer, Silent};
 pub use packet::{Checksum, Fragment, More, Packet, Quote};
 pub use reason::{BadTransition, Bound, Gone, Invalid, Malformed};
 pub use saved::{Saved, SavedState};
-pub use settings::{PolicyError, SettingError, Settings, Sysctl, TimeoutPolicy, Timeouts};
+pub use settings::{PolicyError, RpFilter, SettingError, Settings, Sysctl, TimeoutPolicy, Timeouts};
 pub use stats::{Counter, Stats};
 pub use status::{Hook, Info, Manip, Status};
 pub use time::Time;

@@ -1,5 +1,9 @@
 //! Settings under their sysctl names, with the kernel's units, ranges and defaults (Linux 6.18).
 //!
+//! Those of connection tracking have their names under `net.netfilter.`; the few of the router's own stack that change what
+//! becomes of packets have their whole names. Linux has the latter for each interface: `all` and `default` stand for what every
+//! interface has from its beginning.
+//!
 //! One table names them all: the enum [`Sysctl`], its names, ranges and defaults come from it, so a setting that the
 //! engine reads can be listed, read and written by name. Values are plain atomics: a running router changes one without
 //! stopping a packet, and, as in Linux, a changed timeout applies at the next refresh and touches no existing deadline.
@@ -25,7 +29,8 @@ macro_rules! sysctls {
             /// All settings, in the order of their names' table.
             pub const ALL: &[Sysctl] = &[$(Sysctl::$variant),*];
 
-            /// The name under `net.netfilter.`, as `nf_conntrack_tcp_loose`.
+            /// The name as it is told: under `net.netfilter.`, as `nf_conntrack_tcp_loose`, or whole, as
+            /// `net.ipv4.icmp_ratelimit`.
             pub const fn name(self) -> &'static str {
                 match self { $(Sysctl::$variant => $name),* }
             }
@@ -127,14 +132,46 @@ sysctls! {
     Frag6HighThresh = "nf_conntrack_frag6_high_thresh", 4_194_304, 0..=COUNT;
     /// Bytes of IPv6 fragments; kept for listings.
     Frag6LowThresh = "nf_conntrack_frag6_low_thresh", 3_145_728, 0..=COUNT;
+    /// Tell senders of a shorter way: 0, 1. On if one of `all` and `default` is.
+    SendRedirectsAll = "net.ipv4.conf.all.send_redirects", 1, 0..=1;
+    /// See [`Sysctl::SendRedirectsAll`].
+    SendRedirects = "net.ipv4.conf.default.send_redirects", 1, 0..=1;
+    /// Drop what comes from where its source is not: 0 no, 1 by another interface, 2 by none. The greater of `all` and `default`.
+    RpFilterAll = "net.ipv4.conf.all.rp_filter", 0, 0..=2;
+    /// See [`Sysctl::RpFilterAll`].
+    RpFilter = "net.ipv4.conf.default.rp_filter", 0, 0..=2;
+    /// Milliseconds until a destination may be sent one more ICMP error; nought for no limit.
+    IcmpRatelimit = "net.ipv4.icmp_ratelimit", 1000, 0..=COUNT;
+    /// A bit for each ICMP type that is limited: 3, 4, 11 and 12.
+    IcmpRatemask = "net.ipv4.icmp_ratemask", 6168, 0..=COUNT;
+    /// Milliseconds until a destination may be sent one more ICMPv6 error; nought for no limit.
+    Icmp6Ratelimit = "net.ipv6.icmp.ratelimit", 100, 0..=COUNT;
 }
 
 impl Sysctl {
-    /// Finds a setting by its name, with or without `net.netfilter.` (or `net/netfilter/`) before it.
+    /// Finds a setting by its name, with or without `net.netfilter.` before it; the levels may be parted by slashes.
     pub fn by_name(name: &str) -> Option<Sysctl> {
-        let bare = name.strip_prefix("net.netfilter.").or_else(|| name.strip_prefix("net/netfilter/")).unwrap_or(name);
+        let dotted = name.replace('/', ".");
+        let bare = dotted.strip_prefix("net.netfilter.").unwrap_or(&dotted);
         Sysctl::ALL.iter().copied().find(|s| s.name() == bare)
     }
+
+    /// The name with all its levels, as sysctl(8) prints it.
+    pub fn full_name(self) -> String {
+        let name = self.name();
+        if name.starts_with("net.") { name.to_owned() } else { format!("net.netfilter.{name}") }
+    }
+}
+
+/// `rp_filter`: whether a packet's source must be where the packet came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RpFilter {
+    /// It need not.
+    Off,
+    /// The route back to it leads over the interface by which it came.
+    Strict,
+    /// There is a route back to it.
+    Loose,
 }
 
 /// Why a setting was refused.
@@ -201,6 +238,25 @@ impl Settings {
         Duration::from_secs(self.get(key).into())
     }
 
+    /// A value in milliseconds as a duration.
+    pub fn milliseconds(&self, key: Sysctl) -> Duration {
+        Duration::from_millis(self.get(key).into())
+    }
+
+    /// Whether senders are told of a shorter way.
+    pub fn sends_redirects(&self) -> bool {
+        self.is_on(Sysctl::SendRedirectsAll) || self.is_on(Sysctl::SendRedirects)
+    }
+
+    /// How the way back to a packet's source is looked at.
+    pub fn rp_filter(&self) -> RpFilter {
+        match self.get(Sysctl::RpFilterAll).max(self.get(Sysctl::RpFilter)) {
+            0 => RpFilter::Off,
+            1 => RpFilter::Strict,
+            _ => RpFilter::Loose,
+        }
+    }
+
     /// Sets a value within its range.
     pub fn set(&self, key: Sysctl, value: u64) -> Result<(), SettingError> {
         let (min, max) = key.range();
@@ -226,7 +282,7 @@ impl Settings {
 
 /// The setting whose name shares the longest start and end with a mistyped one.
 fn nearest(name: &str) -> Option<&'static str> {
-    let bare = name.rsplit('.').next().unwrap_or(name);
+    let bare = name.strip_prefix("net.netfilter.").unwrap_or(name);
     let common = |a: &str, b: &str| {
         let head = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
         let tail = a.bytes().rev().zip(b.bytes().rev()).take_while(|(x, y)| x == y).count();
@@ -246,6 +302,9 @@ mod tests {
         s.set_by_name("net.netfilter.nf_conntrack_tcp_loose", "0").unwrap();
         assert_eq!(s.get(Sysctl::TcpLoose), 0);
         s.set_by_name("nf_conntrack_udp_timeout", "33").unwrap();
+        s.set_by_name("net/ipv4/icmp_ratelimit", "0").unwrap();
+        assert_eq!(s.get(Sysctl::IcmpRatelimit), 0);
+        assert_eq!(Sysctl::IcmpRatelimit.full_name(), "net.ipv4.icmp_ratelimit");
         assert_eq!(s.seconds(Sysctl::UdpTimeout), Duration::from_secs(33));
     }
 

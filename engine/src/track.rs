@@ -157,12 +157,18 @@ impl Engine {
             },
             _ => Ok(Transport::Other),
         };
-        let transport = match checked {
-            Ok(transport) => transport,
-            Err(why) => return Track::Invalid(why),
+        let is_icmp = matches!(protocol, Protocol::ICMP | Protocol::ICMPV6);
+        let tuple =
+            l4(packet.family(), protocol, held).map(|l4| Tuple { src: packet.src(), dst: packet.dst(), protocol, l4 });
+        let (transport, tuple) = match (checked, tuple) {
+            (Ok(transport), Some(tuple)) => (transport, tuple),
+            (Ok(_), None) => return Track::Invalid(Invalid::ShortPacket),
+            // Linux finds or makes the connection first: in a full table what is not fit for one is lost like what is.
+            (Err(_), Some(tuple)) if !is_icmp && !self.has_room(&tuple, template, now, observer) => {
+                return Track::TableFull;
+            }
+            (Err(why), _) => return Track::Invalid(why),
         };
-        let Some(l4) = l4(packet.family(), protocol, held) else { return Track::Invalid(Invalid::ShortPacket) };
-        let tuple = Tuple { src: packet.src(), dst: packet.dst(), protocol, l4 };
 
         for _ in 0..MOST_REOPENINGS {
             let found = self.table().find(&tuple, template.zone);
@@ -263,6 +269,11 @@ impl Engine {
         }
     }
 
+    /// Whether there is a connection for a packet, or room for one.
+    fn has_room(&self, tuple: &Tuple, template: &Template, now: Time, observer: &mut impl Observer) -> bool {
+        self.table().find(tuple, template.zone).is_some() || self.make_room(tuple, template.zone, now, observer)
+    }
+
     /// Makes a connection for a packet that belongs to none.
     fn open(
         &self,
@@ -278,6 +289,10 @@ impl Engine {
             _ => 0,
         };
         let reply = tuple.inverse().ok_or_else(|| refuse(Invalid::IcmpType(kind)))?;
+        // Before the packet is looked at, as in Linux: also for what turns out to be no beginning.
+        if !self.make_room(tuple, template.zone, now, observer) {
+            return Err(Track::TableFull);
+        }
         let state = match (tuple.protocol, transport) {
             (Protocol::TCP, Transport::Tcp(segment)) => {
                 State::Tcp(PackedTcp::from(&Tcp::open(segment, self.settings()).map_err(refuse)?))
@@ -292,9 +307,6 @@ impl Engine {
             }
             _ => State::Generic,
         };
-        if !self.make_room(tuple, template.zone, now, observer) {
-            return Err(Track::TableFull);
-        }
         let opened = self.make(Seed {
             id: self.next_id(),
             original: *tuple,

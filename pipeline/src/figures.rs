@@ -160,6 +160,7 @@ const DROP: [(&str, &str); Drop::COUNT] = [
     ("martian-destination", "a destination address that no packet may go to"),
     ("group-not-joined", "for a multicast group that the router has not joined"),
     ("beyond-scope", "its link-local source ends at its link"),
+    ("reverse-path", "its source is not where it came from"),
     ("ip-options", "its IPv4 options make no sense"),
     ("ip-source-route", "it says itself which way to go"),
     ("no-route", "no route leads to its destination"),

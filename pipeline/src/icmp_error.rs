@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  packet that goes nowhere ─► may it be answered? ─► within the rate? ─► header ‖ type, code ‖ as much of the packet as fits
-//!                               Silence(why)            (off in replay)
+//!                               Silence(why)            Silence(TooMany)
 //! ```
 //! Measured on 6.18, bytes compared:
 //!
@@ -39,11 +39,12 @@
 //! the sequence number is what it acknowledges and there is no ACK; else sequence 0 and ACK of all it carries. None about a
 //! reset or a fragment.
 //!
-//! Rates: a bucket of six per destination, one more every `icmp_ratelimit` (IPv4 1000 ms, IPv6 100 ms), shared by all types of
-//! `icmp_ratemask` (IPv4 3, 4, 11, 12) or `icmp.ratemask` (IPv6 all errors but 2); "fragmentation needed" is never held back.
+//! Rates: a bucket of six per destination, one more every `net.ipv4.icmp_ratelimit` (1000 ms) or `net.ipv6.icmp.ratelimit` (100 ms;
+//! measured with a host on a /64: 26 in two seconds), shared by all types of
+//! `icmp_ratemask` (IPv4 3, 4, 11, 12; IPv6 all errors but 2); "fragmentation needed" is never held back. "No route" has a limit
+//! of its own before that one in IPv4, and so have redirects: see [`Peers`].
 //!
-//! Options: see [`crate::options`]. Not modelled: the rates of redirects and of
-//! "no route" (`net.ipv4.route.error_burst`); `icmp_msgs_per_sec`.
+//! Options: see [`crate::options`]. Not modelled: `icmp_msgs_per_sec`, from which Linux takes 0 to 3 at random for each error.
 //!
 //! # Sources
 //! RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3.2, RFC 4443 section 2.4, RFC 1191, RFC 8201, RFC 9293 section 3.5.2
@@ -53,7 +54,7 @@ mod rate;
 #[cfg(test)]
 mod tests;
 
-pub use rate::{RateLimit, Turn};
+pub use rate::{Peers, Turn};
 
 use crate::link::PacketType;
 use crate::route::Delivery;
@@ -162,6 +163,15 @@ impl Message {
         Message { family: Family::Ipv4, kind: 5, code: 1, rest: next.to_bits() }
     }
 
+    /// Whether it is one of those that are limited; `mask` has a bit for each type in IPv4.
+    pub(crate) fn is_limited(self, mask: u32) -> bool {
+        let masked = match self.family {
+            Family::Ipv4 => 1_u32.checked_shl(self.kind.into()).is_some_and(|bit| mask & bit != 0),
+            Family::Ipv6 => self.kind < 128,
+        };
+        masked && !self.is_too_big()
+    }
+
     /// Whether it is "packet too big" or "fragmentation needed".
     fn is_too_big(self) -> bool {
         self.kind == Message::too_big(self.family, 0).kind && (self.family == Family::Ipv6 || self.code == 4)
@@ -192,6 +202,9 @@ pub enum Silence {
     /// It is not TCP, or its header is cut.
     #[error("the packet has no whole TCP header")]
     NoTcp,
+    /// Its sender has been told often enough.
+    #[error("the sender has been told often enough for now (icmp_ratelimit)")]
+    TooMany,
 }
 
 /// For whom a packet was, besides what its own header says.

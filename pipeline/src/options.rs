@@ -179,6 +179,11 @@ impl Options {
         Ok(())
     }
 
+    /// Whether the packet says itself which way to go.
+    pub fn is_source_routed(&self) -> bool {
+        self.route.is_some()
+    }
+
     /// The packet leaves by an interface of which `address` is the router's; its header gets a right checksum if it
     /// was changed.
     pub fn leave(&self, header: &mut [u8], address: Option<Ipv4Addr>) {

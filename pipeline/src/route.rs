@@ -22,8 +22,11 @@
 //! | to 224.0.0.1 | delivered | to ff02::1, ff02::2, ff05::2, solicited-node of an own address | delivered |
 //! | to another group | refused (not joined) | to another group | refused (not joined) |
 //! | from or to 240.0.0.0/4, 0.1.2.3, 169.254.0.0/16 | by the routes | to fe80::/10 | own address of that interface: delivered; else on that link |
-//! | from a broadcast address of a subnet | by the routes | from fe80::/10 to another link | refused, answered (beyond scope) |
+//! | from a broadcast address of a subnet | by the routes; refused where redirects are sent and it goes back out | from fe80::/10 to another link | refused, answered (beyond scope) |
 //! | to the first address of a prefix | by the routes (unicast since 5.14) | | |
+//!
+//! With `rp_filter` 1, IPv4 packets are refused whose source is routed to another interface or nowhere, with 2 those whose source is
+//! routed nowhere; what has no route itself is answered all the same.
 //!
 //! "Refused" is silent and comes after the prerouting hook: the packet has been tracked, but never is confirmed.
 //!
@@ -37,6 +40,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use uct_engine::RpFilter;
 
 /// Hashed without a seed: the keys are the router's own addresses, and no packet can add one.
 type Set<K> = std::collections::HashSet<K, BuildHasherDefault<ahash::AHasher>>;
@@ -98,6 +102,9 @@ pub enum Refusal {
     /// Multicast that the router has not joined; it routes none.
     #[error("the destination is a group that the router has not joined")]
     NotJoined,
+    /// The way back to the source does not lead over the interface where the packet came in.
+    #[error("the source address is not reached over the interface where the packet came in (rp_filter)")]
+    ReversePath,
     /// A link-local source and another link. Linux answers ICMPv6 1/2.
     #[error("the source address is link-local, the destination on another link (beyond scope)")]
     BeyondScope,
@@ -404,6 +411,46 @@ impl Routes {
         usable
             .reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })
             .map(|(_, n)| IpAddr::V6(n.addr()))
+    }
+
+    /// Whether an IPv4 packet with this way before it is refused for where it came from.
+    ///
+    /// `filter` is `rp_filter`. `redirects` says that senders are told of shorter ways: to do so Linux asks for the way back to
+    /// the source of what goes back out by the same interface, and then finds out that it is a broadcast address.
+    pub fn refuse_source(
+        &self,
+        iif: Dev,
+        source: IpAddr,
+        way: Answer,
+        filter: RpFilter,
+        redirects: bool,
+    ) -> Option<Refusal> {
+        let IpAddr::V4(source) = source else { return None };
+        let goes_back = match way {
+            Answer::Forward(hop) => hop.dev == iif,
+            Answer::Local(_) => false,
+            Answer::NoRoute | Answer::Refused(_) => return None,
+        };
+        let filters = filter != RpFilter::Off;
+        if source.is_unspecified() || !(filters || (goes_back && redirects)) {
+            return None;
+        }
+        if self.broadcast.contains_key(&source) {
+            return Some(Refusal::MartianSource);
+        }
+        let has_address = || self.addresses(iif).iter().any(|net| net.addr().is_ipv4());
+        let fits = match self.longest_v4(source) {
+            None => false,
+            Some(entry) if entry.dev == iif => true,
+            Some(_) => filter == RpFilter::Loose && has_address(),
+        };
+        (filters && !fits).then_some(Refusal::ReversePath)
+    }
+
+    /// Whether an IPv4 address is on the link of `dev`, with no gateway between.
+    pub fn is_neighbor(&self, dev: Dev, address: IpAddr) -> bool {
+        let IpAddr::V4(address) = address else { return false };
+        self.longest_v4(address).is_some_and(|entry| entry.dev == dev && entry.gateway.is_none())
     }
 
     fn longest_v4(&self, to: Ipv4Addr) -> Option<&Entry> {

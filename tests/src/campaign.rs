@@ -138,7 +138,7 @@ impl Campaign {
             failures: Mutex::new(Vec::new()),
             coverage: Mutex::new(Coverage::default()),
         };
-        let threads = if self.only.is_some() { 1 } else { self.threads.max(1) };
+        let threads = if self.only.is_some() { 1 } else { self.threads.clamp(1, self.area.most_threads()) };
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| self.work(&shared));

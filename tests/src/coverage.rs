@@ -91,7 +91,10 @@ impl Coverage {
                 self.count("step rules change".into());
                 self.note_rules(text);
             }
-            Step::DeleteAddress { iface, .. } => self.count(format!("step {iface} loses its address")),
+            Step::DeleteAddress { iface, address } => {
+                let family = if address.contains(':') { "IPv6" } else { "IPv4" };
+                self.count(format!("step {iface} loses its {family} address"));
+            }
         }
     }
 
@@ -130,8 +133,13 @@ impl Coverage {
     }
 
     fn note_packet(&mut self, packet: &[u8], before: &[Entry], observed: &Observed) {
+        let is_redirected =
+            |one: &crate::observed::Emitted| one.packet.get(20..22) == Some(&[5, 1]) && one.packet[9] == 1;
         let fate = match observed.out.as_slice() {
             [] => "held or dropped",
+            [one, _] if one.packet.first() == Some(&0x45) && is_redirected(one) && !is_same(packet, &one.packet) => {
+                "forwarded and redirected"
+            }
             [one, ..] if one.iface == LOCAL => "delivered",
             [one, ..] if is_same(packet, &one.packet) => "forwarded",
             _ => "answered",

@@ -42,6 +42,10 @@ pub struct Explainer {
     now: Time,
     before: Vec<Step>,
     ways: Vec<Way>,
+    /// Answers to the packet at hand that came before its own end.
+    asides: Vec<Way>,
+    /// What was at hand when such an answer began.
+    set_aside: Option<SetAside>,
     /// The packet as it was last seen.
     seen: Option<Header>,
     /// The connection at hand.
@@ -49,6 +53,15 @@ pub struct Explainer {
     /// The rule that a NAT decision follows.
     mapping: Option<(Rule, String)>,
     /// The last filter chain that was asked, whose policy may be what drops.
+    chain: Option<String>,
+}
+
+/// What a packet left at hand while an answer to it takes its way.
+struct SetAside {
+    ways: usize,
+    seen: Option<Header>,
+    conn: Option<ConnId>,
+    mapping: Option<(Rule, String)>,
     chain: Option<String>,
 }
 
@@ -64,6 +77,8 @@ impl Explainer {
             now: Time::ZERO,
             before: Vec::new(),
             ways: Vec::new(),
+            asides: Vec::new(),
+            set_aside: None,
             seen: None,
             conn: None,
             mapping: None,
@@ -108,7 +123,7 @@ impl Explainer {
             verdict,
             words: Vec::new(),
             before: std::mem::take(&mut self.before),
-            ways: std::mem::take(&mut self.ways),
+            ways: std::mem::take(&mut self.ways).into_iter().chain(std::mem::take(&mut self.asides)).collect(),
         };
         explanation.words = words::explain(&explanation, &self.book);
         self.ledger.forget_gone();
@@ -488,6 +503,22 @@ impl router::Observer for Explainer {
             self.ledger.close(id);
         }
         self.push(Step::Dropped { reason: why.name(), why: why_text, rule });
+    }
+
+    fn aside(&mut self) {
+        self.set_aside = Some(SetAside {
+            ways: self.ways.len(),
+            seen: self.seen.take(),
+            conn: self.conn.take(),
+            mapping: self.mapping.take(),
+            chain: self.chain.take(),
+        });
+    }
+
+    fn resumed(&mut self) {
+        let Some(SetAside { ways, seen, conn, mapping, chain }) = self.set_aside.take() else { return };
+        self.asides.extend(self.ways.split_off(ways.min(self.ways.len())));
+        (self.seen, self.conn, self.mapping, self.chain) = (seen, conn, mapping, chain);
     }
 
     fn silent(&mut self, why: Silence) {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use uct_engine::Engine;
 use uct_nat::rules::Ruleset;
 use uct_pipeline::control::Clock;
-use uct_pipeline::icmp_error::RateLimit;
 use uct_pipeline::io::tap;
 use uct_pipeline::link::Mac;
 use uct_pipeline::live::run::{Begin, Kind, Live, Port, Ports, Settings};
@@ -75,7 +74,6 @@ pub(super) fn prepare(
     };
     let summary = summary(&topology, &kinds, settings);
     let router = Router::new(Arc::clone(engine), rules, topology, seed);
-    router.limit_errors(RateLimit::default());
     let station = Arc::new(Station::new(router, Options { services, advertise }));
     Ok(Prepared { station, ports, settings, summary })
 }

@@ -31,7 +31,7 @@ roll!(exceptions: Exception {
 });
 roll!(ceilings: Ceiling { Retransmissions, Reset, Unacknowledged, ZeroWindow, Unanswered });
 roll!(ends: Gone { RanOut, Reopened, Refused, EarlyDrop, Evicted, InterfaceChanged });
-roll!(silences: Silence { AboutError, LaterFragment, Group, NoSender, BadChecksum, AboutReset, NoTcp });
+roll!(silences: Silence { AboutError, LaterFragment, Group, NoSender, BadChecksum, AboutReset, NoTcp, TooMany });
 roll!(addresses: AddressChoice { Kept, Only, Prefix, Hashed, HashedBySource });
 roll!(ports: PortChoice { Kept, Only, Reused, Found, Exhausted, Stuck });
 roll!(starts: Start { Lowest, Drawn, Shifted });
@@ -143,6 +143,7 @@ fn quiet() -> Vec<Lab> {
     vec![
         forward("reject").lan(error),
         forward("reject").lan(broken),
+        (0..7).fold(forward("reject"), |lab, n| lab.lan(datagram((A, 1), (S, 2 + n)))),
         forward("reject with tcp reset").lan(tcp((A, 1), (S, 2), "R", 1, 0, 0)),
         forward("meta l4proto tcp reject with tcp reset").lan(ip(A, S).packet(proto::TCP, &[0, 1, 0, 2])),
         forward("reject with icmpx admin-prohibited").lan(echo[0].clone()),
@@ -247,6 +248,7 @@ fn nothing_is_left_unprovoked() {
             Silence::BadChecksum,
             Silence::AboutReset,
             Silence::NoTcp,
+            Silence::TooMany,
         ];
         all.iter().any(|e| format!("{e:?}") == name && e.to_string() == why)
     };

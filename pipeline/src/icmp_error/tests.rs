@@ -254,25 +254,65 @@ fn what_reject_believes() {
     assert!(reject(&hex(UDP4)) && reject(&hex(UDP6)));
 }
 
+/// So many milliseconds after some moment.
+fn after(ms: u64) -> Time {
+    Time::from_secs(1000) + Duration::from_millis(ms)
+}
+
 #[test]
-fn rates() {
-    let count = |limit: &mut RateLimit, message, gap_ms: u64, n: u64| {
-        let at = |i: u64| Time::from_secs(1000) + Duration::from_millis(i * gap_ms);
-        (0..n).filter(|i| limit.turn(at(*i), ip("192.168.1.10"), message) == Turn::Send).count()
+fn rates_of_errors() {
+    let count = |peers: &mut Peers, interval: u64, gap: u64, n: u64| {
+        let interval = Duration::from_millis(interval);
+        (0..n).filter(|i| peers.error(after(i * gap), ip("192.168.1.10"), interval) == Turn::Send).count()
     };
-    let v4 = Message::time_exceeded(Family::Ipv4);
-    let mut limit = RateLimit::default();
-    // Three of one type and twelve of another at once: six in all.
-    assert_eq!(count(&mut limit, v4, 1, 3), 3);
-    assert_eq!(count(&mut limit, Message::port_unreachable(Family::Ipv4), 1, 12), 3);
-    assert_eq!(count(&mut limit, Message::too_big(Family::Ipv4, 1280), 1, 30), 30);
-    assert_eq!(limit.turn(Time::from_secs(1000), ip("192.168.1.11"), v4), Turn::Send, "another destination");
+    let mut peers = Peers::default();
+    assert_eq!(count(&mut peers, 1000, 1, 15), 6);
+    assert_eq!(peers.error(after(0), ip("192.168.1.11"), Duration::from_secs(1)), Turn::Send, "another host");
     // 8 seconds of them: six at once, then one a second.
-    assert_eq!(count(&mut RateLimit::default(), v4, 50, 160), 6 + 7);
+    assert_eq!(count(&mut Peers::default(), 1000, 50, 160), 6 + 7);
     // 3 seconds of them, one more every 100 ms.
-    assert_eq!(count(&mut RateLimit::default(), Message::time_exceeded(Family::Ipv6), 20, 150), 35);
-    assert_eq!(count(&mut RateLimit::off(), v4, 0, 1000), 1000);
-    assert_eq!(count(&mut RateLimit::default(), Message::redirect(Ipv4Addr::LOCALHOST), 0, 100), 100);
+    assert_eq!(count(&mut Peers::default(), 100, 20, 150), 35);
+    assert_eq!(count(&mut Peers::default(), 0, 0, 1000), 1000);
+    let mask = 6168;
+    assert!(Message::time_exceeded(Family::Ipv4).is_limited(mask) && Message::no_route(Family::Ipv6).is_limited(mask));
+    assert!(!Message::redirect(Ipv4Addr::LOCALHOST).is_limited(mask));
+    assert!(!Message::too_big(Family::Ipv4, 1280).is_limited(mask));
+    assert!(!Message::too_big(Family::Ipv6, 1280).is_limited(mask));
+}
+
+/// "No route" is limited twice: five seconds' worth at one a second, and then as every error.
+#[test]
+fn rates_of_no_route() {
+    let host = ip("192.168.1.10");
+    let mut peers = Peers::default();
+    assert_eq!((0..9).filter(|_| peers.no_route(after(0), host) == Turn::Send).count(), 5);
+    let mut peers = Peers::default();
+    let mut both = || {
+        peers.no_route(after(0), host) == Turn::Send
+            && peers.error(after(0), host, Duration::from_secs(1)) == Turn::Send
+    };
+    assert_eq!((0..9).filter(|_| both()).count(), 2);
+}
+
+#[test]
+fn rates_of_redirects() {
+    let host = ip("192.168.1.10");
+    let mut peers = Peers::default();
+    let mut sent = Vec::new();
+    for ms in (0..60_000).step_by(10) {
+        if peers.redirect(after(ms), host) == Turn::Send {
+            peers.redirected(after(ms), host);
+            sent.push(ms);
+        }
+    }
+    assert_eq!(sent, [0, 50, 140, 310, 640, 1290, 2580, 5150, 10_280]);
+    // The reasons went on, so there is no silence; after it they begin anew.
+    assert_eq!(peers.redirect(after(80_000), host), Turn::Withhold);
+    assert_eq!(peers.redirect(after(101_000), host), Turn::Send);
+    peers.redirected(after(101_000), host);
+    // A redirect takes what was saved for errors.
+    assert_eq!(peers.error(after(101_900), host, Duration::from_secs(1)), Turn::Withhold);
+    assert_eq!(peers.error(after(102_000), host, Duration::from_secs(1)), Turn::Send);
 }
 
 proptest! {

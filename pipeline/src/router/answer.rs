@@ -10,7 +10,7 @@ use uct_nat::rules::Reject;
 
 use super::{Cause, Emit, Observer, Origin, Passing, Router, Tracking};
 use crate::defrag::Expired;
-use crate::icmp_error::{self, Message};
+use crate::icmp_error::{self, Message, Silence};
 use crate::route;
 use crate::topology::Dev;
 
@@ -38,7 +38,13 @@ impl Router {
         let mut bytes = Vec::new();
         let message = match answer {
             Answer::TimeExceeded => Message::time_exceeded(family),
-            Answer::NoRoute => Message::no_route(family),
+            Answer::NoRoute => {
+                let from = p.packet.src();
+                if family == Family::Ipv4 && !self.takes_turn(|peers| peers.no_route(p.at, from)) {
+                    return observer.silent(Silence::TooMany);
+                }
+                Message::no_route(family)
+            }
             Answer::BeyondScope => Message::beyond_scope(),
             Answer::TooBig(mtu) => Message::too_big(family, u32::try_from(mtu).unwrap_or(u32::MAX)),
             Answer::Nonsense(at) => Message::parameter_problem(at),
@@ -88,6 +94,7 @@ impl Router {
         }
         let Some(options) = self.returned_options(p, source) else { return false };
         if !self.may_tell(message, packet.src(), p.at) {
+            observer.silent(Silence::TooMany);
             return false;
         }
         icmp_error::build(message, packet, source, self.draw(), &options, bytes);

@@ -108,6 +108,7 @@ reasons! {
     Drop::Route(Refusal::MartianDestination) => "martian-destination",
     Drop::Route(Refusal::NotJoined) => "group-not-joined",
     Drop::Route(Refusal::BeyondScope) => "beyond-scope",
+    Drop::Route(Refusal::ReversePath) => "reverse-path",
     Drop::Options(Fault::Nonsense(_)) => "ip-options",
     Drop::Options(Fault::SourceRoute) => "ip-source-route",
     Drop::NoRoute => "no-route",

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use uct_engine::{Family, Packet, Time};
+use uct_engine::{Family, Packet, Sysctl, Time};
 
 use super::{Emit, Observer, Origin, Passing, Router, interface};
-use crate::icmp_error::{self, Message, RateLimit, Turn};
+use crate::icmp_error::{self, Message, Peers, Turn};
 use crate::link::Mac;
 use crate::route::Routes;
 use crate::topology::Dev;
@@ -28,14 +28,22 @@ impl Router {
         self.nat.interface_lost(&self.engine, interface(dev), None, now)
     }
 
-    /// How often ICMP errors may be sent. A new router has no limits, so that a replay shows each answer.
-    pub fn limit_errors(&self, limits: RateLimit) {
-        *self.limits.lock() = limits;
-    }
-
     /// Whether an error may be sent now, and counts it if so.
     pub(crate) fn may_tell(&self, message: Message, to: IpAddr, now: Time) -> bool {
-        let turn = self.limits.lock().turn(now, to, message);
+        let settings = self.engine.settings();
+        if !message.is_limited(settings.get(Sysctl::IcmpRatemask)) {
+            return true;
+        }
+        let interval = settings.milliseconds(match to {
+            IpAddr::V4(_) => Sysctl::IcmpRatelimit,
+            IpAddr::V6(_) => Sysctl::Icmp6Ratelimit,
+        });
+        self.takes_turn(|peers| peers.error(now, to, interval))
+    }
+
+    /// Whether one of the limits lets a message pass; if not, that is counted.
+    pub(super) fn takes_turn(&self, ask: impl FnOnce(&mut Peers) -> Turn) -> bool {
+        let turn = ask(&mut self.peers.lock());
         if turn == Turn::Withhold {
             self.stats.withheld.count();
         }

@@ -30,7 +30,7 @@ use uct_nat::rules::{IfName, Ruleset, Step};
 use uct_nat::{Draw, Nat, Seeded};
 
 use crate::defrag::{self, Defrag, Gathered};
-use crate::icmp_error::{Addressed, RateLimit};
+use crate::icmp_error::{Addressed, Peers};
 use crate::link;
 use crate::offload::Offload;
 use crate::refrag;
@@ -46,6 +46,7 @@ mod options;
 mod own;
 mod passing;
 mod pull;
+mod redirect;
 mod rules;
 mod stats;
 mod stops;
@@ -75,7 +76,7 @@ pub struct Router {
     lo: IfName,
     defrag: Arc<Mutex<Defrag>>,
     random: Arc<Mutex<SmallRng>>,
-    limits: Arc<Mutex<RateLimit>>,
+    peers: Arc<Mutex<Peers>>,
     stats: Arc<Stats>,
 }
 
@@ -173,7 +174,7 @@ impl Router {
             routes,
             defrag: Arc::new(Mutex::new(Defrag::new(defrag))),
             random: Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))),
-            limits: Arc::new(Mutex::new(RateLimit::off())),
+            peers: Arc::default(),
             stats: Arc::default(),
         }
     }
@@ -364,7 +365,7 @@ impl Router {
         self.traverse(p, Hook::Prerouting, observer)?;
         p.pull_for_routing();
         let answer = match p.origin {
-            Origin::Interface(iif) => self.routes.input(iif, p.packet.src(), p.packet.dst()),
+            Origin::Interface(iif) => self.input_route(iif, &p.packet),
             Origin::Own | Origin::Loopback => self.routes.output(p.packet.dst()),
         };
         observer.routed(&answer);
@@ -388,6 +389,14 @@ impl Router {
         }
     }
 
+    /// Where a packet goes that came in by an interface.
+    fn input_route(&self, iif: Dev, packet: &Packet<'_>) -> route::Answer {
+        let (source, settings) = (packet.src(), self.engine.settings());
+        let way = self.routes.input(iif, source, packet.dst());
+        let (filter, redirects) = (settings.rp_filter(), settings.sends_redirects());
+        self.routes.refuse_source(iif, source, way, filter, redirects).map_or(way, route::Answer::Refused)
+    }
+
     /// From one interface to another.
     fn forward(
         &self,
@@ -409,6 +418,9 @@ impl Router {
                 .map_err(|too_big| Halt { why: Drop::TooBig, answer: Some(Answer::TooBig(too_big.mtu)) })?;
         }
         p.packet.decrement_ttl();
+        if p.origin == Origin::Interface(hop.dev) {
+            self.redirect(p, hop, out, observer);
+        }
         self.traverse(p, Hook::Forward, observer)?;
         self.leave_options(p, hop);
         self.leave(p, hop, out, observer)

@@ -4,6 +4,7 @@
 //!   clock ─► (gone · incomplete) ─► entered ─► (restored)
 //!   began ─► (held · whole) ─► at each hook: filtered, tracked · invalid · untracked, mapping, mapped, rewritten
 //!         ─► routed ─► confirmed ─► sent · delivered          or, anywhere: dropped ─► began (the answer) … · silent
+//!                   └► (aside ─► began (a redirect) … ─► resumed)
 //! ```
 //! Between them come what the engine ([`uct_engine::Observer`]) and the rules ([`uct_nat::rules::Observer`]) tell.
 
@@ -24,7 +25,7 @@ pub enum Cause {
     Arrived(Dev),
     /// The router's own stack sent it.
     Own,
-    /// The router made it to answer the packet that it has just stopped.
+    /// The router made it to answer the packet at hand.
     Answer,
 }
 
@@ -128,6 +129,12 @@ pub trait Observer: uct_engine::Observer + uct_nat::rules::Observer {
     fn silent(&mut self, why: Silence) {
         let _ = why;
     }
+
+    /// The packet goes on, but before that comes an answer to it.
+    fn aside(&mut self) {}
+
+    /// The answer is through; what follows is the packet's own way again.
+    fn resumed(&mut self) {}
 
     /// A packet left.
     fn sent(&mut self, packet: &super::Emitted<'_>) {

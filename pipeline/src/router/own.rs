@@ -58,7 +58,12 @@ impl Router {
         }
     }
 
-    fn try_output(&self, p: &mut Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Halt> {
+    pub(super) fn try_output(
+        &self,
+        p: &mut Passing<'_>,
+        out: &mut impl Emit,
+        observer: &mut impl Observer,
+    ) -> Result<Fate, Halt> {
         let before = p.packet.dst();
         let mut answer = self.routes.output_on(p.link, before);
         p.hop = hop(&answer);

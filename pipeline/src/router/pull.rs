@@ -42,8 +42,11 @@ impl Passing<'_> {
         match rewrite {
             Rewrite::Nothing => {}
             Rewrite::Header(_) => {
-                let rest = self.packet.transport_wire_len();
-                self.pull(rewritten(self.packet.protocol(), rest));
+                // Where nothing but the addresses changes, the extension headers stay where they are.
+                match rewritten(self.packet.protocol(), self.packet.transport_wire_len()) {
+                    0 => {}
+                    bytes => self.pull(bytes),
+                }
             }
             Rewrite::Error { .. } => {
                 if let Some((protocol, at)) = quoted(&self.packet) {

@@ -106,13 +106,15 @@ impl Router {
 
     /// Stop 8, first half: a new connection enters the table, and what happened to it is told.
     pub(super) fn confirm(&self, p: &mut Passing<'_>, observer: &mut impl Observer) -> Result<(), Halt> {
+        // An answer does not confirm the connection of the packet that it answers: that was refused, or goes on itself.
+        let is_answer = |t: &Tracked| matches!(t.ct, Ct::Unconfirmed(_)) && t.dir == Direction::Reply;
+        if matches!(&p.tracking, Tracking::Tracked(tracked) if is_answer(tracked)) {
+            return Ok(());
+        }
         let Tracking::Tracked(Tracked { ct, dir, info }) = std::mem::replace(&mut p.tracking, Tracking::Untracked)
         else {
             return Ok(());
         };
-        if matches!(ct, Ct::Unconfirmed(_)) && dir == Direction::Reply {
-            return Ok(()); // an answer to a packet that was refused: its connection never was
-        }
         let confirm = self.engine.confirm(ct, p.at);
         observer.confirmed(&confirm);
         let conn = match confirm {

@@ -109,7 +109,7 @@ impl Router {
             topology,
             defrag: Arc::clone(&self.defrag),
             random: Arc::clone(&self.random),
-            limits: Arc::clone(&self.limits),
+            peers: Arc::clone(&self.peers),
             stats: Arc::clone(&self.stats),
         }
     }

@@ -13,6 +13,7 @@ mod fragments;
 mod icmp;
 mod oddities;
 mod random;
+mod routing;
 mod rules;
 mod sctp;
 mod settings;
@@ -28,7 +29,7 @@ pub use self::random::Random;
 use self::world::{Family, INSIDE, MIDDLE, OUTSIDE, Origin, Seen, Shot, World, destination, source};
 use crate::observed::Observed;
 use crate::packet::build::{mend_ipv4, proto};
-use crate::scenario::{Setup, Step};
+use crate::scenario::{Full, Setup, Step};
 
 /// A source of packets.
 pub trait Traffic {
@@ -54,13 +55,39 @@ pub enum Area {
     Frag,
     /// The SCTP state machine.
     Sctp,
+    /// What the router tells hosts by itself, and how often; where packets may come from.
+    Router,
+    /// A full table in which nothing can be given up.
+    Full,
+    /// A full table in which something is given up for every new connection.
+    Early,
     /// All of it at once, with rules that drop, mark, zone and do not track.
     Mixed,
 }
 
 impl Area {
     /// All of them.
-    pub const ALL: [Area; 7] = [Area::Tcp, Area::Udp, Area::Icmp, Area::Nat, Area::Frag, Area::Sctp, Area::Mixed];
+    pub const ALL: [Area; 10] = [
+        Area::Tcp,
+        Area::Udp,
+        Area::Icmp,
+        Area::Nat,
+        Area::Frag,
+        Area::Sctp,
+        Area::Router,
+        Area::Full,
+        Area::Early,
+        Area::Mixed,
+    ];
+
+    /// Those that need neither real seconds nor a whole table: played if nobody names any.
+    pub const QUICK: [Area; 7] = [Area::Tcp, Area::Udp, Area::Icmp, Area::Nat, Area::Frag, Area::Sctp, Area::Mixed];
+
+    /// Scenarios that can be played at one time.
+    #[must_use]
+    pub fn most_threads(self) -> usize {
+        if matches!(self, Area::Full | Area::Early) { crate::kernel::SPACE } else { usize::MAX }
+    }
 
     /// Its name on the command line.
     #[must_use]
@@ -72,6 +99,9 @@ impl Area {
             Area::Nat => "nat",
             Area::Frag => "frag",
             Area::Sctp => "sctp",
+            Area::Router => "router",
+            Area::Full => "full",
+            Area::Early => "early",
             Area::Mixed => "mixed",
         }
     }
@@ -105,7 +135,7 @@ pub struct Player {
     traffic: Vec<(u32, Box<dyn Traffic>)>,
     waiting: VecDeque<Shot>,
     left: usize,
-    /// Interfaces that have lost their IPv4 address.
+    /// Addresses that interfaces have lost.
     lost: BTreeSet<&'static str>,
     /// How many packets in a hundred are odd in what any packet has.
     odd: u32,
@@ -117,11 +147,21 @@ impl Player {
     pub fn new(area: Area, scope: Scope, seed: u64) -> Player {
         let mut random = Random::new(seed);
         let world = World::new();
-        let setup = Setup {
-            sysctls: settings::draw(&mut random),
-            rules: rules::draw(&mut random, area, scope),
-            topology: world.topology.clone(),
+        let mut sysctls = settings::draw(&mut random);
+        if area == Area::Router {
+            sysctls.extend(settings::draw_router(&mut random));
+        }
+        let full = match area {
+            // Without events the whole table would have to be listed.
+            Area::Full | Area::Early => {
+                sysctls.retain(|(name, _)| !name.ends_with("conntrack_events"));
+                let room = if area == Area::Full { random.between(1, 6) } else { 0 };
+                Some(Full { room, assured: area == Area::Full })
+            }
+            _ => None,
         };
+        let setup =
+            Setup { full, sysctls, rules: rules::draw(&mut random, area, scope), topology: world.topology.clone() };
         let traffic = traffic(&mut random, area);
         let left = 15 + random.below(40);
         let odd = *random.pick(&[0, 1, 5]);
@@ -151,14 +191,22 @@ impl Player {
             return Some(self.send(&shot));
         }
         self.left = self.left.checked_sub(1)?;
-        if self.random.chance(4) {
+        if self.random.chance(if self.area == Area::Router { 9 } else { 4 }) {
             return Some(Step::Advance { seconds: settings::draw_seconds(&mut self.random, self.area) });
         }
-        if self.scope == Scope::Path && matches!(self.area, Area::Mixed | Area::Nat) && self.random.chance(1) {
+        if self.scope == Scope::Path
+            && matches!(self.area, Area::Mixed | Area::Nat | Area::Full)
+            && self.random.chance(1)
+        {
             // An interface loses its address: masquerading forgets its connections, and the routes are gone.
             if self.random.chance(4) {
-                let (iface, address) = *self.random.pick(&[("wan0", "203.0.113.1/24"), ("dmz0", "10.0.0.1/24")]);
-                if self.lost.insert(iface) {
+                let (iface, address) = *self.random.pick(&[
+                    ("wan0", "203.0.113.1/24"),
+                    ("dmz0", "10.0.0.1/24"),
+                    ("wan0", "2001:db8:2::1/64"),
+                    ("dmz0", "fd00:3::1/64"),
+                ]);
+                if self.lost.insert(address) {
                     // Of the errors about what has no route any more the kernel sends a sender five at once.
                     self.left = self.left.min(5);
                     return Some(Step::DeleteAddress { iface: iface.into(), address: address.into() });
@@ -167,7 +215,11 @@ impl Player {
             return Some(Step::Rules { text: rules::draw(&mut self.random, self.area, self.scope) });
         }
         if self.scope == Scope::Path && self.random.chance(1) {
-            return Some(settings::draw_change(&mut self.random));
+            let change = settings::draw_change(&mut self.random);
+            let is_events = matches!(&change, Step::Sysctl { name, .. } if name.ends_with("conntrack_events"));
+            if !(is_events && self.setup.full.is_some()) {
+                return Some(change);
+            }
         }
         let weights: Vec<u32> = self.traffic.iter().map(|(weight, _)| *weight).collect();
         let index = self.random.weighted(&weights);
@@ -242,7 +294,12 @@ fn traffic(random: &mut Random, area: Area) -> Vec<(u32, Box<dyn Traffic>)> {
             (15, Box::new(IcmpTraffic::new(50))),
             (10, Box::new(SctpTraffic::new(5))),
         ],
-        Area::Mixed => vec![
+        Area::Router => vec![
+            (80, Box::new(routing::RoutingTraffic)),
+            (10, Box::new(TcpTraffic::new(5))),
+            (10, Box::new(IcmpTraffic::new(30))),
+        ],
+        Area::Full | Area::Early | Area::Mixed => vec![
             (35, Box::new(TcpTraffic::new(odd))),
             (30, Box::new(DatagramTraffic::new(&all))),
             (20, Box::new(IcmpTraffic::new(50))),

@@ -148,13 +148,14 @@ pub(crate) fn draw(random: &mut Random, area: Area, scope: Scope) -> String {
     let translate = match area {
         Area::Nat => 100,
         Area::Mixed => 80,
+        Area::Full | Area::Early => 40,
         Area::Icmp | Area::Frag => 60,
-        Area::Tcp | Area::Udp | Area::Sctp => 20,
+        Area::Tcp | Area::Udp | Area::Sctp | Area::Router => 20,
     };
     if random.chance(translate) {
         nat(random, &mut rules);
     }
-    if area == Area::Mixed || random.chance(15) {
+    if area == Area::Mixed || random.chance(if area == Area::Router { 40 } else { 15 }) {
         filter(random, &mut rules);
     }
     rules

@@ -66,6 +66,31 @@ pub(crate) fn draw(random: &mut Random) -> Vec<(String, String)> {
     settings
 }
 
+/// Settings of the router's own stack. 770 ms is no divisor of whole seconds by which time passes, so that no decision
+/// hangs on a few milliseconds.
+pub(crate) fn draw_router(random: &mut Random) -> Vec<(String, String)> {
+    let mut settings = Vec::new();
+    let mut set = |name: &str, value: &str| settings.push((name.to_string(), value.to_string()));
+    let (redirects, errors) = (random.chance(60), random.chance(50));
+    let limited = redirects || errors;
+    if redirects {
+        set("ipv4.conf.all.send_redirects", "1");
+    }
+    if errors {
+        set("ipv4.icmp_ratelimit", "770");
+        set("ipv4.icmp_ratemask", random.pick::<&str>(&["6168", "6168", "6200", "2048"]));
+    }
+    // One of these is always set: what it costs to be told "no route" is remembered in any case, so every scenario needs a
+    // router of its own.
+    if random.chance(40) || !limited {
+        set("ipv6.icmp.ratelimit", "770");
+    }
+    if random.chance(40) {
+        set("ipv4.conf.all.rp_filter", random.pick::<&str>(&["1", "2"]));
+    }
+    settings
+}
+
 /// A setting that changes while packets flow.
 pub(crate) fn draw_change(random: &mut Random) -> Step {
     let (name, value) = if random.chance(60) {
@@ -81,11 +106,15 @@ pub(crate) fn draw_change(random: &mut Random) -> Step {
 /// How long nothing happens: around the timeouts that matter to the area.
 pub(crate) fn draw_seconds(random: &mut Random, area: Area) -> u32 {
     let timeout = *match area {
-        Area::Tcp | Area::Nat | Area::Mixed | Area::Icmp => random.pick(&[2, 10, 30, 60, 120, 300, 432_000]),
+        Area::Tcp | Area::Nat | Area::Mixed | Area::Icmp | Area::Full | Area::Early => {
+            random.pick(&[2, 10, 30, 60, 120, 300, 432_000])
+        }
         Area::Udp => random.pick(&[2, 2, 5, 30, 30, 120, 180, 600]),
         Area::Sctp => random.pick(&[2, 3, 3, 10, 30, 210]),
         // Half-gathered datagrams live 30 or 60 seconds.
         Area::Frag => random.pick(&[2, 2, 30, 60, 120]),
+        // These are waited for.
+        Area::Router => return *random.pick(&[1, 1, 2, 3, 5, 6, 7, 21]),
     };
     random.between(timeout - 1, timeout + 1)
 }

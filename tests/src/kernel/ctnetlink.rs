@@ -85,6 +85,46 @@ impl Known {
     }
 }
 
+/// A UDP connection of nobody, one for each number.
+pub(crate) struct Stranger {
+    tuples: [Vec<u8>; 2],
+}
+
+/// The stranger of a number.
+pub(crate) fn stranger(number: u32) -> Stranger {
+    let [_, high, a, b] = number.to_be_bytes();
+    let (client, server) = (([100, 64, 0, high], [a, b]), ([100, 127, 0, 1], [0, 53]));
+    let tuple = |(src, sport): ([u8; 4], [u8; 2]), (dst, dport): ([u8; 4], [u8; 2])| {
+        let mut bytes = Vec::new();
+        let mut part = |kind: u16, values: &[(u16, &[u8])]| {
+            let mut nested = Vec::new();
+            values.iter().for_each(|(kind, value)| netlink::put_attribute(&mut nested, *kind, value));
+            netlink::put_attribute(&mut bytes, kind | netlink::NESTED, &nested);
+        };
+        part(1, &[(1, &src), (2, &dst)]);
+        part(2, &[(1, &[17]), (2, &sport), (3, &dport)]);
+        bytes
+    };
+    Stranger { tuples: [tuple(client, server), tuple(server, client)] }
+}
+
+impl Stranger {
+    /// Puts it into the table, for a day.
+    pub(crate) fn create(&self, assured: bool) -> Request {
+        let status: u32 = if assured { 0b1110 } else { 0b1000 };
+        Request::new(CONNTRACK, NEW, netlink::REQUEST | netlink::ACK | CREATE, 2)
+            .nested(TUPLE_ORIG, &self.tuples[0])
+            .nested(TUPLE_REPLY, &self.tuples[1])
+            .attribute(TIMEOUT, &86_400_u32.to_be_bytes())
+            .attribute(STATUS, &status.to_be_bytes())
+    }
+
+    /// Takes it out.
+    pub(crate) fn delete(&self) -> Request {
+        Request::new(CONNTRACK, DELETE, netlink::REQUEST | netlink::ACK, 2).nested(TUPLE_ORIG, &self.tuples[0])
+    }
+}
+
 /// Asks for the whole table.
 pub(crate) fn dump() -> Request {
     Request::new(CONNTRACK, GET, netlink::REQUEST | netlink::DUMP, 0)

@@ -25,6 +25,7 @@
 //! Invariant: within one second of real time after an entry was refreshed, the time it has left is known to a tick,
 //! because every timeout is a whole number of seconds. `Advance` relies on it.
 
+mod crowd;
 mod ctnetlink;
 mod namespace;
 mod netlink;
@@ -42,6 +43,8 @@ use std::time::{Duration, Instant};
 
 use rustix::net::SendFlags;
 
+use self::crowd::Crowd;
+pub(crate) use self::crowd::SPACE;
 use self::ctnetlink::Known;
 use self::namespace::Namespace;
 use self::netlink::{Netlink, Request};
@@ -49,9 +52,12 @@ use self::nflog::Delivered;
 pub use self::pool::Pool;
 use self::tap::Tap;
 use self::waiting::Waiting;
+use crate::generate::world::transport;
 use crate::observed::{Emitted, Event, EventKind, LOCAL, Observed, Stats};
+use crate::packet::build::flag;
 use crate::packet::fragment_id;
-use crate::scenario::{Setup, Step, Topology};
+use crate::run::sent;
+use crate::scenario::{Clock, Full, Setup, Step, Topology};
 
 /// Two ticks of a kernel with 250 ticks a second, after which no refreshed timeout still shows its full value.
 const TICKS: Duration = Duration::from_millis(9);
@@ -61,6 +67,12 @@ const STREAM: Duration = Duration::from_secs(2);
 const LONGER: u32 = 60;
 /// A few ticks.
 const LATE: Duration = Duration::from_millis(20);
+/// What must be left to an entry that a FIN or reset out of the window shortens, in seconds.
+const PARTING: u32 = 120;
+/// How far real time may be from the scenario's, and how long packets may take that follow each other at once, where hosts are
+/// told things at a rate: a second redirect may follow after 40 ms.
+const DRIFT: Duration = Duration::from_millis(60);
+const BURST: Duration = Duration::from_millis(34);
 /// How much real time may pass before timeouts, which are told in whole seconds, are no longer known.
 const PATIENCE: Duration = Duration::from_millis(900);
 
@@ -116,6 +128,14 @@ pub struct Kernel {
     expecting: bool,
     /// Whether the table must be listed because there may be no events.
     silent: bool,
+    /// If real time must be the scenario's: when it began, by both clocks.
+    paced: Option<Instant>,
+    /// The scenario's clock.
+    clock: Clock,
+    /// An entry may have exactly as long to live as a rule of TCP asks for.
+    borderline: bool,
+    /// What fills the table, if it is to be full.
+    crowd: Option<Crowd>,
 }
 
 impl Kernel {
@@ -157,6 +177,10 @@ impl Kernel {
             waiting: Waiting::default(),
             expecting: false,
             silent: false,
+            paced: None,
+            clock: Clock::default(),
+            borderline: false,
+            crowd: None,
         })
     }
 
@@ -166,7 +190,12 @@ impl Kernel {
     /// # Errors
     /// If a setting, the topology or the ruleset is refused.
     pub fn begin(&mut self, setup: &Setup) -> io::Result<()> {
-        if self.soiled || (self.topology != setup.topology && !self.taps.is_empty()) {
+        // What hosts have been told is remembered for longer than a scenario lasts.
+        let paced = setup::needs_real_time(setup);
+        let crowd = setup.full.map(|full| full.assured);
+        let other_crowd = self.crowd.as_ref().is_some_and(|present| Some(present.assured) != crowd);
+        if self.soiled || paced || other_crowd || (self.topology != setup.topology && !self.taps.is_empty()) {
+            self.crowd = None;
             *self = Kernel::new()?;
         }
         if self.topology != setup.topology {
@@ -179,6 +208,13 @@ impl Kernel {
         if self.rules != setup.rules || setup::remembers(&setup.rules) {
             self.load(&setup.rules)?;
         }
+        if paced {
+            self.soiled = true;
+            self.namespace.write_sysctls(setup::UNLIMITED)?;
+        }
+        if let Some(full) = setup.full {
+            self.fill(full)?;
+        }
         // After the rules: the settings of connection tracking only exist once something tracks.
         for (name, value) in &setup.sysctls {
             self.set(name, value)?;
@@ -188,6 +224,9 @@ impl Kernel {
         self.waiting.begin();
         self.refreshed = Instant::now();
         self.skipped = Duration::ZERO;
+        self.clock = Clock::default();
+        self.borderline = false;
+        self.paced = paced.then(Instant::now);
         Ok(())
     }
 
@@ -196,9 +235,12 @@ impl Kernel {
     /// # Errors
     /// If a system call fails; what the kernel merely decides about a packet is no error.
     pub fn step(&mut self, step: &Step) -> io::Result<Observed> {
+        self.clock.tick(step);
+        if step.packet().is_some() {
+            self.settle(sent(step).unwrap_or(&[]));
+        }
         match step {
             Step::Frame { iface, bytes } => {
-                self.let_counts_settle();
                 let tap = self.taps.get_mut(iface);
                 let tap = tap.ok_or_else(|| io::Error::other(format!("no interface {iface}")))?;
                 self.waiting.note(bytes.get(14..).unwrap_or(&[]), self.skipped)?;
@@ -206,7 +248,6 @@ impl Kernel {
                 self.last_packet = Instant::now();
             }
             Step::Local { bytes } => {
-                self.let_counts_settle();
                 self.waiting.note(bytes, self.skipped)?;
                 self.send_local(bytes)?;
                 self.last_packet = Instant::now();
@@ -224,11 +265,27 @@ impl Kernel {
         self.look()
     }
 
-    /// `ct count` looks for connections that have ended once in a tick: no two packets are to come in the same.
-    fn let_counts_settle(&self) {
-        if self.rules.contains("ct count") {
+    /// Lets the kernel's clock go on where two packets in one tick are something that the scenario's clock does not know:
+    /// `ct count` looks for connections that have ended once in a tick, and a FIN or reset out of the window shortens what
+    /// has two minutes left, which is what several states have in the tick in which they begin.
+    fn settle(&self, packet: &[u8]) {
+        let parts = || match transport(packet) {
+            Some((6, at)) => packet.get(at + 13).is_some_and(|flags| flags & (flag::FIN | flag::RST) != 0),
+            _ => false,
+        };
+        if self.rules.contains("ct count") || (self.borderline && parts()) {
             std::thread::sleep(TICKS.saturating_sub(self.last_packet.elapsed()));
         }
+    }
+
+    /// Whether real time has kept to the scenario's, where that matters.
+    fn keep_pace(&self) -> io::Result<()> {
+        let Some(began) = self.paced else { return Ok(()) };
+        let late = began.elapsed().abs_diff(self.clock.now());
+        if late > DRIFT || self.refreshed.elapsed() > BURST {
+            return Err(waiting::cannot("the machine is too slow for what depends on real time"));
+        }
+        Ok(())
     }
 
     /// Whether none of the packets is a fragment that would meet others left behind by an earlier scenario.
@@ -237,11 +294,31 @@ impl Kernel {
         !packets.iter().filter_map(|packet| fragment_id(packet)).any(|id| self.waiting.is_left(id))
     }
 
+    /// Fills the table but for some room.
+    fn fill(&mut self, full: Full) -> io::Result<()> {
+        const EVENTS: &str = "netfilter.nf_conntrack_events";
+        let number = |text: String| text.parse::<u32>().map_err(io::Error::other);
+        let target = number(self.namespace.read_sysctl("netfilter.nf_conntrack_max")?)?.saturating_sub(full.room);
+        let mut crowd = match self.crowd.take() {
+            Some(crowd) => crowd,
+            None => Crowd::new(full.assured)?,
+        };
+        let events = self.namespace.read_sysctl(EVENTS)?;
+        self.namespace.write_sysctls([(EVENTS, "0")])?;
+        crowd.settle(&mut self.control, target)?;
+        self.namespace.write_sysctls([(EVENTS, events.as_str())])?;
+        self.crowd = Some(crowd);
+        Ok(())
+    }
+
     /// Lists the whole table and says what the step-by-step account has missed.
     ///
     /// # Errors
     /// If the account and the listing differ, or a system call fails.
     pub fn verify(&mut self) -> io::Result<()> {
+        if self.crowd.is_some() {
+            return Ok(());
+        }
         let mut listed = BTreeSet::new();
         self.control.request(ctnetlink::dump(), |message| {
             listed.extend(Known::of(message).map(|known| known.id));
@@ -311,7 +388,10 @@ impl Kernel {
         }
         self.skipped += Duration::from_secs(u64::from(seconds));
         // From here on real seconds may pass: what was left is known.
-        let wait = self.until_streams_are_old().max(self.waiting.until_gone(self.skipped));
+        let mut wait = self.until_streams_are_old().max(self.waiting.until_gone(self.skipped));
+        if self.paced.is_some() {
+            wait = wait.max(Duration::from_secs(u64::from(seconds)));
+        }
         if !wait.is_zero() {
             // Nothing may end meanwhile.
             let longer = left.iter().map(|(known, left)| known.set_timeout(left.saturating_add(LONGER))).collect();
@@ -382,9 +462,14 @@ impl Kernel {
                 expectations.extend(ctnetlink::parse_expectation(message));
             })?;
         }
+        self.borderline = observed.table.iter().any(|entry| entry.timeout == Some(PARTING));
+        self.keep_pace()?;
         let stats = self.read_stats()?;
         observed.stats = stats.since(&self.stats);
         self.stats = stats;
+        if observed.stats.early_drop > 0 && self.crowd.as_ref().is_some_and(|crowd| crowd.assured) {
+            return Err(waiting::cannot("the kernel's search for a victim has met one of the scenario's own"));
+        }
         if self.refreshed.elapsed() > PATIENCE {
             return Err(waiting::cannot("the machine is too slow just now"));
         }
@@ -454,7 +539,7 @@ impl Kernel {
         self.control.batch(vec![ctnetlink::count()], |_, answer| {
             left = answer.map_or(0, ctnetlink::parse_count);
         })?;
-        if left > 0 {
+        if left > 0 && self.crowd.is_none() {
             self.control.request(ctnetlink::flush(), |_| {})?;
         }
         if self.expecting {

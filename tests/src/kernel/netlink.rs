@@ -26,7 +26,8 @@ pub(crate) const CREATE: u16 = 0x400;
 
 const TYPE_ERROR: u16 = 2;
 const TYPE_DONE: u16 = 3;
-const NESTED: u16 = 0x8000;
+/// Marks an attribute that holds others.
+pub(crate) const NESTED: u16 = 0x8000;
 const TYPE_MASK: u16 = 0x3fff;
 
 /// A message under construction.
@@ -69,7 +70,8 @@ impl Request {
     }
 }
 
-fn put_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+/// Appends an attribute.
+pub(crate) fn put_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(value);

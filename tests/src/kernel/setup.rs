@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType};
 use super::namespace::Namespace;
 use super::tap::Tap;
 use crate::observed::hex;
-use crate::scenario::Topology;
+use crate::scenario::{Setup, Topology};
 
 /// Settings of every namespace before it has interfaces: a router that speaks only when a packet makes it.
 pub(crate) const QUIET: [(&str, &str); 19] = [
@@ -37,6 +37,16 @@ pub(crate) const QUIET: [(&str, &str); 19] = [
     ("ipv4.ipfrag_time", "3"),
     ("netfilter.nf_conntrack_frag6_timeout", "6"),
 ];
+
+/// Limits of all errors together, out of which the kernel draws at random: never reached.
+pub(crate) const UNLIMITED: [(&str, &str); 2] =
+    [("ipv4.icmp_msgs_per_sec", "1000000"), ("ipv4.icmp_msgs_burst", "1000000")];
+
+/// Whether a scenario is about how often hosts are told something: that follows the kernel's own clock.
+pub(crate) fn needs_real_time(setup: &Setup) -> bool {
+    const RATES: [&str; 3] = ["ipv4.conf.all.send_redirects", "ipv4.icmp_ratelimit", "ipv6.icmp.ratelimit"];
+    setup.sysctls.iter().any(|(name, value)| RATES.contains(&name.as_str()) && value != "0")
+}
 
 /// Makes the interfaces of `topology` with everything they need and gives their far ends.
 pub(crate) fn build(namespace: &Namespace, topology: &Topology) -> io::Result<BTreeMap<String, Tap>> {

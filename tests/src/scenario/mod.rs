@@ -83,6 +83,18 @@ pub struct Setup {
     pub rules: String,
     /// The router and its neighbours.
     pub topology: Topology,
+    /// Whether the table is full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<Full>,
+}
+
+/// A table that is full but for some room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Full {
+    /// How many more entries it takes.
+    pub room: u32,
+    /// Whether what fills it is assured. If so, nothing is given up for new connections; if not, there is always something.
+    pub assured: bool,
 }
 
 /// One step.
@@ -191,6 +203,12 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// What it shows.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
     /// Moves to the time at which `step` happens and returns it. An `Advance` is over when its seconds have passed.
     pub fn tick(&mut self, step: &Step) -> Duration {
         self.now += match step {

@@ -84,8 +84,16 @@ fn ruleset(text: &str) -> Result<Ruleset, String> {
     Ruleset::read("rules", text, &NoFiles).map_err(|refusal| format!("uct refuses the rules: {refusal}"))
 }
 
+/// What the kernel's side keeps quiet unless a scenario asks for it.
+const QUIET: [(&str, &str); 4] = [
+    ("ipv4.conf.all.send_redirects", "0"),
+    ("ipv4.conf.default.send_redirects", "0"),
+    ("ipv4.icmp_ratelimit", "0"),
+    ("ipv6.icmp.ratelimit", "0"),
+];
+
 fn set(engine: &Engine, name: &str, value: &str) -> Result<(), String> {
-    let name = name.strip_prefix("netfilter.").unwrap_or(name);
+    let name = &format!("net.{name}");
     engine.settings().set_by_name(name, value).map(drop).map_err(|error| error.to_string())
 }
 
@@ -93,8 +101,16 @@ impl Subject for PathSubject {
     fn begin(&mut self, setup: &Setup) -> Result<(), String> {
         let engine = Arc::new(Engine::new(1));
         engine.listen(Listening::Yes);
+        for (name, value) in QUIET {
+            set(&engine, name, value)?;
+        }
         for (name, value) in &setup.sysctls {
             set(&engine, name, value)?;
+        }
+        // What fills the kernel's table is nobody's: without it, what matters is how much room there is. Where there is always
+        // something to give up, there is always room.
+        if let Some(full) = setup.full.filter(|full| full.assured) {
+            set(&engine, "netfilter.nf_conntrack_max", &full.room.to_string())?;
         }
         let topology = toml::to_string(&setup.topology).map_err(|error| error.to_string())?;
         let topology = Topology::parse("topology", &topology).map_err(|error| error.to_string())?;
