@@ -1,15 +1,22 @@
 //! A browser without a window, spoken to by the DevTools protocol over a pair of pipes (JSON objects that end with a zero byte).
+//!
+//! One browser at a time: each is half a dozen processes, and tests run side by side. A page that cannot be fetched is an
+//! error at once; one that was fetched but never gets ready is an error that says what the page shows.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 /// Longer than any answer takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whose turn it is to have a browser.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// A page in a browser.
 pub(crate) struct Chromium {
@@ -21,6 +28,8 @@ pub(crate) struct Chromium {
     /// What the console said that is an error or a warning.
     pub(crate) complaints: Vec<String>,
     profile: tempdir::Scratch,
+    /// The last to go, so that the next browser starts when this one and its folder are gone.
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// A folder that goes with its owner.
@@ -58,6 +67,7 @@ impl Chromium {
 
     /// A window of that size.
     pub(crate) fn new((width, height): (u32, u32)) -> Chromium {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempdir::Scratch::new();
         // The browser reads commands from file 3 and answers on file 4.
         let script = "exec chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
@@ -82,7 +92,7 @@ impl Chromium {
             }
         });
         let complaints = Vec::new();
-        let mut page = Chromium { child, commands, answers, session: None, sent: 0, complaints, profile };
+        let mut page = Chromium { child, commands, answers, session: None, sent: 0, complaints, profile, _turn: turn };
         let target = page.command("Target.createTarget", &json!({"url": "about:blank"}));
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let session = page.command("Target.attachToTarget", &attach);
@@ -105,12 +115,22 @@ impl Chromium {
     /// Goes to a file (`#packet-8` may follow its name), and waits until the page is ready.
     pub(crate) fn show(&mut self, file: &Path, fragment: &str) {
         let url = format!("file://{}{fragment}", file.display());
-        self.command("Page.navigate", &json!({ "url": url }));
+        let gone = self.command("Page.navigate", &json!({ "url": url }));
+        // The answer comes when the page is there, or with the reason why it is not; what stands there then is the
+        // browser's own page about it, which never gets ready.
+        assert!(gone.get("errorText").is_none(), "{url}: {}", gone["errorText"]);
         let begun = Instant::now();
         while self.eval("document.body && document.body.dataset.ready") != "yes" {
-            assert!(begun.elapsed() < PATIENCE, "{} is not ready: {:?}", file.display(), self.complaints);
+            assert!(begun.elapsed() < PATIENCE, "{url} is not ready: {}", self.state());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What stands in the window, and what was complained about.
+    fn state(&mut self) -> String {
+        let shown = "[location.href, document.readyState, document.body && document.body.innerText.slice(0, 500)]";
+        let shown = self.eval(shown);
+        format!("{shown}, complaints: {:?}", self.complaints)
     }
 
     /// The value of an expression of JavaScript.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use uct_tests::kernel;
 use uct_tests::packet::build::frame;
@@ -21,7 +22,11 @@ struct Page(PathBuf);
 
 impl Page {
     fn new(name: &str) -> Page {
-        Page(std::env::temp_dir().join(format!("uct-lesson-{}-{}.html", std::process::id(), name.replace('/', "-"))))
+        // Tests run side by side: two pages of one story are two files, or one test removes what the other shows.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = name.replace('/', "-");
+        Page(std::env::temp_dir().join(format!("uct-lesson-{}-{number}-{name}.html", std::process::id())))
     }
 
     /// Of a story.
@@ -59,6 +64,25 @@ fn is_without_browser() -> bool {
             true
         }
     }
+}
+
+/// Tests run side by side in one process: a page that one of them removes is not the page of another.
+#[test]
+fn a_page_belongs_to_one_test() {
+    let pages = [Page::new("same-port"), Page::new("same-port")];
+    assert_ne!(pages[0].0, pages[1].0);
+}
+
+/// A page that went is an error at once, and says so.
+#[test]
+fn a_page_that_is_not_there() {
+    if is_without_browser() {
+        return;
+    }
+    let page = Page::new("gone");
+    let shown = std::panic::catch_unwind(|| drop(Chromium::open(&page.0, "", DESK)));
+    let why = shown.expect_err("nothing is there").downcast::<String>().expect("words");
+    assert!(why.contains("net::ERR_FILE_NOT_FOUND"), "{why}");
 }
 
 /// The step that is shown, after the key for the next one if it is not the first: packet, words, reply tuple.
