@@ -377,7 +377,8 @@ fn rulesets() {
             7,
         ),
         (
-            "table ip t {\n\tchain a { jump b; }\n\tchain b { jump a; }\n}\n".into(),
+            "table ip t {\n\tchain a { jump b; }\n\tchain b { jump a; }\n\tchain c { type filter hook input priority 0; jump a; }\n}\n"
+                .into(),
             "3:12",
             "these jumps never end: chain 'a' leads back to itself",
             "chain b { jump a; }",
@@ -386,7 +387,7 @@ fn rulesets() {
         ("include \"nowhere.nft\"\n".into(), "1:9", "file 'nowhere.nft' is not found", "include", 13),
         (
             format!(
-                "table ip t {{ chain c {{ {CHAIN} ip saddr {{ {}nonsense }} accept; }} }}\n",
+                "table ip t {{ chain c {{ {CHAIN} ip saddr {{ {}nonsense }} accept\n}}\n}}\n",
                 "10.0.0.1, ".repeat(500)
             ),
             "1:5072",
