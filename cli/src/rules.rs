@@ -11,7 +11,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read as _};
 use std::path::Path;
 
 use uct_nat::rules::{Colour, Files, Refusal, Ruleset};
@@ -87,8 +87,14 @@ fn shown(path: &Path) -> String {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    let text = if path.as_os_str() == "-" { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
-    text.map_err(|e| Failure::input(format!("{}: {}", shown(path), uct_pipeline::plain(&e))))
+    let mut bytes = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        io::stdin().read_to_end(&mut bytes)
+    } else {
+        fs::File::open(path).and_then(|mut from| from.read_to_end(&mut bytes))
+    };
+    read.map_err(|e| Failure::input(format!("{}: {}", shown(path), uct_pipeline::plain(&e))))?;
+    uct_pipeline::text(bytes).map_err(|(line, why)| Failure::input(format!("{}:{line}: {why}", shown(path))))
 }
 
 /// The chain that a rule without one goes into.

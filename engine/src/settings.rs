@@ -288,8 +288,10 @@ fn nearest(name: &str) -> Option<&'static str> {
         let tail = a.bytes().rev().zip(b.bytes().rev()).take_while(|(x, y)| x == y).count();
         head.max(tail.min(bare.len().saturating_sub(1))) + tail.min(4)
     };
+    // What all names begin with tells nothing.
+    let prefix = "nf_conntrack_".len().min(bare.len());
     let best = Sysctl::ALL.iter().map(|s| s.name()).max_by_key(|n| common(n, bare))?;
-    (common(best, bare) * 2 > bare.len()).then_some(best)
+    (common(best, bare).saturating_sub(prefix) * 2 > bare.len() - prefix).then_some(best)
 }
 
 #[cfg(test)]
@@ -317,6 +319,8 @@ mod tests {
             "unknown sysctl 'nf_conntrack_tcp_lose'; did you mean nf_conntrack_tcp_loose?"
         );
         assert_eq!(say("nonsense", "1"), "unknown sysctl 'nonsense'");
+        assert_eq!(say("nf_conntrack_count", "1"), "unknown sysctl 'nf_conntrack_count'");
+        assert_eq!(say("nf_conntrack_", "1"), "unknown sysctl 'nf_conntrack_'");
         assert_eq!(say("nf_conntrack_tcp_loose", "2"), "sysctl nf_conntrack_tcp_loose: 2 is not between 0 and 1");
         assert_eq!(say("nf_conntrack_max", "many"), "sysctl nf_conntrack_max: 'many' is not a whole number");
     }

@@ -32,3 +32,13 @@ pub fn plain(error: &std::io::Error) -> String {
         _ => text,
     }
 }
+
+/// The text that a file holds; if it is none, in which line (from 1) it ceases to be, and why.
+pub fn text(bytes: Vec<u8>) -> Result<String, (usize, String)> {
+    String::from_utf8(bytes).map_err(|why| {
+        let at = why.utf8_error().valid_up_to();
+        let (before, rest) = why.as_bytes().split_at(at);
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        (line, format!("the byte 0x{:02x} is not UTF-8 text", rest.first().copied().unwrap_or(0)))
+    })
+}

@@ -322,11 +322,8 @@ impl Replay {
                     None if self.entry == Entry::NamedIfKnown => Port::Nowhere,
                     None => {
                         let known: Vec<_> = topology.interfaces.iter().map(|i| i.name.as_str()).collect();
-                        return Err(ReplayError::NoInterface {
-                            number,
-                            name: name.to_owned(),
-                            known: known.join(", "),
-                        });
+                        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                        return Err(ReplayError::NoInterface { number, name: name.to_owned(), known });
                     }
                 },
             });
@@ -340,7 +337,7 @@ pub struct ToSink<'a, S> {
     sink: &'a mut S,
     topology: &'a Topology,
     ids: Vec<InterfaceId>,
-    frame: Vec<u8>,
+    header: Vec<u8>,
     /// The first fault; after it nothing is written.
     fault: Option<CaptureError>,
 }
@@ -353,7 +350,7 @@ impl<'a, S: Sink> ToSink<'a, S> {
             let interface = Interface { name: Some(i.name.clone()), link: LinkType::Ethernet, mac: i.mac };
             ids.push(sink.interface(&interface)?);
         }
-        Ok(ToSink { sink, topology, ids, frame: Vec::new(), fault: None })
+        Ok(ToSink { sink, topology, ids, header: Vec::new(), fault: None })
     }
 
     /// The first fault since the last call.
@@ -373,9 +370,10 @@ impl<'a, S: Sink> ToSink<'a, S> {
 impl<S: Sink> Emit for ToSink<'_, S> {
     fn emit(&mut self, packet: Emitted<'_>) {
         let Some(id) = self.ids.get(packet.dev.index()).copied() else { return };
-        let wire_len = ethernet(self.topology, &packet, &mut self.frame);
-        let mut outgoing = Outgoing::new(packet.at, id, &self.frame);
-        outgoing.wire_len = wire_len;
+        ethernet_header(self.topology, &packet, &mut self.header);
+        let mut outgoing = Outgoing::new(packet.at, id, packet.bytes);
+        outgoing.wire_len = (self.header.len() + packet.wire_len) as u32;
+        outgoing.head = &self.header;
         outgoing.crossing = Some(Crossing::Outbound);
         if self.fault.is_none() {
             self.fault = self.sink.send(&outgoing).err();
@@ -383,14 +381,18 @@ impl<S: Sink> Emit for ToSink<'_, S> {
     }
 }
 
-/// Builds the Ethernet frame in which a packet leaves, with the link addresses that the topology knows. Answers its length on the
-/// wire.
-pub fn ethernet(topology: &Topology, packet: &Emitted<'_>, frame: &mut Vec<u8>) -> u32 {
+/// Builds the Ethernet header with which a packet leaves, with the link addresses that the topology knows.
+fn ethernet_header(topology: &Topology, packet: &Emitted<'_>, header: &mut Vec<u8>) {
     let own = topology.interface(packet.dev).and_then(|i| i.mac).unwrap_or_default();
     let to = topology.neighbor(packet.dev, packet.next).unwrap_or_default();
     let network = if packet.bytes.first().is_some_and(|b| b >> 4 == 6) { Network::Ipv6 } else { Network::Ipv4 };
-    frame.clear();
-    link::build(LinkType::Ethernet, network, own, to, frame);
+    header.clear();
+    link::build(LinkType::Ethernet, network, own, to, header);
+}
+
+/// Builds the Ethernet frame in which a packet leaves. Answers its length on the wire.
+pub fn ethernet(topology: &Topology, packet: &Emitted<'_>, frame: &mut Vec<u8>) -> u32 {
+    ethernet_header(topology, packet, frame);
     let wire_len = frame.len() + packet.wire_len;
     frame.extend_from_slice(packet.bytes);
     wire_len as u32

@@ -6,5 +6,6 @@ mod captures;
 mod inferred;
 mod logged;
 mod readme;
+mod table;
 mod uct;
 mod vantage;

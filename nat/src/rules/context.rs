@@ -74,8 +74,8 @@ pub enum Reachable {
 
 /// What rules ask the routing table (`fib`).
 pub trait Fib {
-    /// What an address is to the router.
-    fn address_type(&self, address: IpAddr) -> AddressType;
+    /// What an address is to the router, or to one of its interfaces: what belongs to another interface is unicast there.
+    fn address_type(&self, address: IpAddr, device: Option<IfName>) -> AddressType;
 
     /// Whether `address` would be reached by way of `device`, or by any if none is given.
     fn reachable(&self, address: IpAddr, device: Option<IfName>) -> Reachable;
@@ -86,7 +86,7 @@ pub trait Fib {
 pub struct NoFib;
 
 impl Fib for NoFib {
-    fn address_type(&self, _: IpAddr) -> AddressType {
+    fn address_type(&self, _: IpAddr, _: Option<IfName>) -> AddressType {
         AddressType::Unspec
     }
 

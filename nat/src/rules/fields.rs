@@ -325,8 +325,17 @@ pub(crate) enum FibAddress {
 pub(crate) enum FibResult {
     /// unspec 0, unicast 1, local 2, broadcast 3, anycast 4, multicast 5, blackhole 6, unreachable 7, prohibit 8.
     Type,
-    /// Whether there is a route by way of the interface the packet came in on.
+    /// Whether there is a route.
     OifPresent,
+}
+
+/// Which interfaces count for a `fib` expression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum FibDevice {
+    /// All.
+    Any,
+    /// The one the packet came in on.
+    Iif,
 }
 
 /// The left side of a match, or a part of it.
@@ -335,7 +344,7 @@ pub(crate) enum Selector {
     Meta(MetaKey),
     Ct(CtKey, Option<CtDir>),
     Field(&'static Field),
-    Fib(FibAddress, FibResult),
+    Fib(FibAddress, FibDevice, FibResult),
 }
 
 impl Selector {
@@ -344,8 +353,8 @@ impl Selector {
             Selector::Meta(key) => key.ty(),
             Selector::Ct(key, _) => key.ty(),
             Selector::Field(field) => field.ty,
-            Selector::Fib(_, FibResult::Type) => DataType::FibAddrType,
-            Selector::Fib(_, FibResult::OifPresent) => DataType::Boolean,
+            Selector::Fib(_, _, FibResult::Type) => DataType::FibAddrType,
+            Selector::Fib(_, _, FibResult::OifPresent) => DataType::Boolean,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! untracked packet, the IPv6 address of an IPv4 connection.
 
 use super::context::{Context, Reachable, Tracking};
-use super::fields::{CtDir, CtKey, FibAddress, FibResult, Header, MetaKey};
+use super::fields::{CtDir, CtKey, FibAddress, FibDevice, FibResult, Header, MetaKey};
 use super::program::{Data, Load};
 use super::ruleset::Ruleset;
 use super::set::{Key, pack};
@@ -19,7 +19,7 @@ impl Ruleset {
             Load::Bits { header, offset, bits } => bits_at(cx, *header, *offset, *bits),
             Load::Meta(key) => meta(*key, cx),
             Load::Ct(key, dir) => ct(*key, *dir, cx),
-            Load::Fib(address, result) => Some(fib(*address, *result, cx)),
+            Load::Fib(address, device, result) => Some(fib(*address, *device, *result, cx)),
             Load::Bitwise { value, and, xor } => self.load(value, cx).map(|value| (value & and) ^ xor),
             Load::Shl(value, by) => self.load(value, cx).map(|value| (value << by) & mask(32)),
             Load::Shr(value, by) => self.load(value, cx).map(|value| value >> by),
@@ -186,14 +186,18 @@ fn v6(address: IpAddr) -> Option<u128> {
     }
 }
 
-fn fib(address: FibAddress, result: FibResult, cx: &Context<'_>) -> u128 {
+fn fib(address: FibAddress, device: FibDevice, result: FibResult, cx: &Context<'_>) -> u128 {
     let address = match address {
         FibAddress::Source => cx.packet.src(),
         FibAddress::Destination => cx.packet.dst(),
     };
+    let device = match device {
+        FibDevice::Any => None,
+        FibDevice::Iif => cx.iif,
+    };
     match result {
-        FibResult::Type => cx.fib.address_type(address) as u128,
-        FibResult::OifPresent => match cx.fib.reachable(address, cx.iif) {
+        FibResult::Type => cx.fib.address_type(address, device) as u128,
+        FibResult::OifPresent => match cx.fib.reachable(address, device) {
             Reachable::Yes => 1,
             Reachable::No => 0,
         },

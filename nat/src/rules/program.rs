@@ -2,7 +2,7 @@
 
 use super::RuleId;
 use super::action::Reject;
-use super::fields::{CtDir, CtKey, FibAddress, FibResult, Header, MetaKey};
+use super::fields::{CtDir, CtKey, FibAddress, FibDevice, FibResult, Header, MetaKey};
 use super::log::Log;
 use super::types::Interval;
 use crate::Flags;
@@ -18,7 +18,7 @@ pub(crate) enum Load {
     },
     Meta(MetaKey),
     Ct(CtKey, Option<CtDir>),
-    Fib(FibAddress, FibResult),
+    Fib(FibAddress, FibDevice, FibResult),
     /// `(value & and) ^ xor`
     Bitwise {
         value: Box<Load>,

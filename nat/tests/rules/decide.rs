@@ -201,9 +201,11 @@ impl World {
 struct Lab;
 
 impl Fib for Lab {
-    fn address_type(&self, address: IpAddr) -> AddressType {
+    fn address_type(&self, address: IpAddr, device: Option<IfName>) -> AddressType {
         match address {
-            IpAddr::V4(a) if a.octets() == [10, 0, 0, 1] => AddressType::Local,
+            IpAddr::V4(a) if a.octets() == [10, 0, 0, 1] && device.is_none_or(|d| d == IfName::new("lan0")) => {
+                AddressType::Local
+            }
             IpAddr::V4(a) if a.is_multicast() => AddressType::Multicast,
             _ => AddressType::Unicast,
         }
@@ -214,7 +216,7 @@ impl Fib for Lab {
             IpAddr::V4(a) if a.octets()[0] == 192 => "wan0",
             _ => "lan0",
         };
-        if device == Some(IfName::new(by)) { Reachable::Yes } else { Reachable::No }
+        if device.is_none_or(|d| d == IfName::new(by)) { Reachable::Yes } else { Reachable::No }
     }
 }
 
@@ -288,6 +290,8 @@ fn matches_on_headers() {
         ("fib saddr . iif oif exists", &web, true),
         ("fib saddr . iif oif missing", &tcp("192.168.0.1", 1, "10.0.0.9", 80, SYN), true),
         ("fib daddr type local", &tcp("192.168.0.1", 1, "10.0.0.1", 80, SYN), true),
+        ("fib daddr . iif type local", &tcp("192.168.0.1", 1, "10.0.0.1", 80, SYN), true),
+        ("fib saddr oif missing", &tcp("192.168.0.1", 1, "10.0.0.1", 80, SYN), false),
     ] {
         assert_eq!(matches(condition, packet), want, "{condition}");
     }

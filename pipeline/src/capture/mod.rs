@@ -28,7 +28,7 @@
 //!
 //! # Which crate, and for what
 //! Records and blocks are cut and written by `pcap-file` 2 through its slice functions (`PcapHeader::from_slice`,
-//! `RawPcapPacket::from_slice`, `RawBlock::from_slice`, `Block::write_to`). Its typed readers are not used, because version 2
+//! `RawPcapPacket::from_slice`, `RawBlock::from_slice`, `Block::write_to`), but for packets, which are written in place. Its typed readers are not used, because version 2
 //! - reads every pcapng timestamp as nanoseconds, whatever `if_tsresol` says (its pull request 37, in no stable release);
 //! - refuses a classic packet whose length on the wire exceeds the snap length, that is every snapped capture;
 //! - refuses an option list without `opt_endofopt` (which the format permits) and any `if_tzone` of its right length;
@@ -156,9 +156,11 @@ pub struct Outgoing<'a> {
     pub at: Time,
     /// Where, as [`Sink::interface`] answered.
     pub iface: InterfaceId,
-    /// The frame, from its link header on.
+    /// What stands before `bytes`: a link header that was made apart from the packet, or nothing.
+    pub head: &'a [u8],
+    /// The frame, from its link header on, or from where `head` ends.
     pub bytes: &'a [u8],
-    /// How many bytes it has on the wire; more than `bytes` if it came from a snapped capture.
+    /// How many bytes it has on the wire; more than `head` and `bytes` if it came from a snapped capture.
     pub wire_len: u32,
     /// Which way it crosses the interface.
     pub crossing: Option<Crossing>,
@@ -176,6 +178,7 @@ impl<'a> Outgoing<'a> {
         Outgoing {
             at,
             iface,
+            head: &[],
             bytes,
             wire_len: bytes.len() as u32,
             crossing: None,

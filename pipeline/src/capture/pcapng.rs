@@ -204,6 +204,12 @@ impl Pcapng {
             return Err(input.error(fault, packet));
         }
         let have = input.fill(len as usize, packet)?;
+        // The crate's word is needed only for what is wrong.
+        if let Some([l0, l1, l2, l3]) = input.peek().get(len as usize - 4..len as usize)
+            && input.peek().get(4..8) == Some(&[*l0, *l1, *l2, *l3])
+        {
+            return Ok(input.peek().get(8..len as usize - 4).unwrap_or(&[]));
+        }
         let raw = match self.order {
             Endianness::Big => RawBlock::from_slice::<BigEndian>(input.peek()),
             Endianness::Little => RawBlock::from_slice::<LittleEndian>(input.peek()),

@@ -3,8 +3,8 @@
 //! ```text
 //!  section header (shb_userappl) ─ interface (if_name, if_tsresol 9) … ─ packet (flags, packetid, verdict, comments) …
 //! ```
-//! Packets are put together here and framed by the crate's `RawBlock`: its typed packet block can name neither
-//! `epb_packetid` nor `epb_verdict`, and walks every packet twice.
+//! Packet blocks are put together here, in the buffer that is written, so that a packet is copied once: the crate's typed packet
+//! block can name neither `epb_packetid` nor `epb_verdict`, and its `RawBlock` wants the body in one piece somewhere else.
 //!
 //! The same calls give the same bytes: nothing of the host (its name, its system, its clock) is written.
 
@@ -12,9 +12,9 @@ use super::behind::Behind;
 use super::fault::{CaptureError, Fault};
 use super::{Crossing, Interface, InterfaceId, Outgoing, Sink, Verdict};
 use byteorder_slice::LittleEndian;
+use pcap_file::pcapng::Block;
 use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
-use pcap_file::pcapng::{Block, RawBlock};
 use pcap_file::{DataLink, Endianness};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -27,8 +27,12 @@ const CHUNK: usize = 256 << 10;
 /// Nanoseconds: 10 to the power of minus 9.
 const TSRESOL: u8 = 9;
 const ENHANCED_PACKET: u32 = 6;
-/// Type, length, and length again at the end.
-const FRAMING: usize = 12;
+/// What a packet block has before the packet: type, length, interface, time in two halves, captured length, length on the wire.
+const HEAD: usize = 28;
+/// A length, and every other field.
+const LEN: usize = 4;
+/// What stands behind a packet without remarks, at most.
+const ROOM: usize = 64;
 const OPT_END: u16 = 0;
 const OPT_COMMENT: u16 = 1;
 const OPT_FLAGS: u16 = 2;
@@ -44,8 +48,6 @@ pub struct Writer {
     file: String,
     to: To,
     buf: Vec<u8>,
-    /// The packet block under construction.
-    body: Vec<u8>,
     known: HashMap<(Option<String>, u16), InterfaceId>,
 }
 
@@ -109,7 +111,6 @@ impl Writer {
             file: file.into(),
             to: To::Undecided(Box::new(to)),
             buf: Vec::with_capacity(CHUNK * 2),
-            body: Vec::new(),
             known: HashMap::default(),
         };
         let application = concat!("uct ", env!("CARGO_PKG_VERSION"));
@@ -162,28 +163,35 @@ impl Sink for Writer {
             let fault = Fault::NoSuchInterface { id: frame.iface.0, known: self.known.len() };
             return Err(CaptureError { file: self.file.clone(), place: None, fault });
         }
-        let body = &mut self.body;
-        body.clear();
+        let buf = &mut self.buf;
+        let start = buf.len();
         let nanos = frame.at.as_nanos();
-        let (captured, wire_len) = (frame.bytes.len() as u32, frame.wire_len.max(frame.bytes.len() as u32));
-        for field in [frame.iface.0, (nanos >> 32) as u32, nanos as u32, captured, wire_len] {
-            body.extend_from_slice(&field.to_le_bytes());
+        let captured = (frame.head.len() + frame.bytes.len()) as u32;
+        let (high, low) = ((nanos >> 32) as u32, nanos as u32);
+        let wire_len = frame.wire_len.max(captured);
+        let fields: [u32; HEAD / LEN] = [ENHANCED_PACKET, 0, frame.iface.0, high, low, captured, wire_len];
+        let mut head = [0; HEAD];
+        for (place, field) in head.chunks_exact_mut(LEN).zip(fields) {
+            place.copy_from_slice(&field.to_le_bytes());
         }
-        body.extend_from_slice(frame.bytes);
-        pad(body);
-        let packet = body.len();
+        buf.reserve(HEAD + captured as usize + ROOM);
+        buf.extend_from_slice(&head);
+        buf.extend_from_slice(frame.head);
+        buf.extend_from_slice(frame.bytes);
+        pad(buf);
+        let packet = buf.len();
         for comment in frame.comments {
-            option(body, OPT_COMMENT, cut(comment).as_bytes());
+            option(buf, OPT_COMMENT, cut(comment).as_bytes());
         }
         if let Some(crossing) = frame.crossing {
             let flags: u32 = match crossing {
                 Crossing::Inbound => 1,
                 Crossing::Outbound => 2,
             };
-            option(body, OPT_FLAGS, &flags.to_le_bytes());
+            option(buf, OPT_FLAGS, &flags.to_le_bytes());
         }
         if let Some(id) = frame.packet_id {
-            option(body, OPT_PACKETID, &id.to_le_bytes());
+            option(buf, OPT_PACKETID, &id.to_le_bytes());
         }
         if let Some(verdict) = frame.verdict {
             let action = match verdict {
@@ -191,20 +199,15 @@ impl Sink for Writer {
                 Verdict::Drop => TC_ACT_SHOT,
             };
             let [a, b, c, d, e, f, g, h] = action.to_le_bytes();
-            option(body, OPT_VERDICT, &[VERDICT_TC, a, b, c, d, e, f, g, h]);
+            option(buf, OPT_VERDICT, &[VERDICT_TC, a, b, c, d, e, f, g, h]);
         }
-        if body.len() > packet {
-            option(body, OPT_END, &[]);
+        if buf.len() > packet {
+            option(buf, OPT_END, &[]);
         }
-        let len = (FRAMING + body.len()) as u32;
-        let block = RawBlock {
-            type_: ENHANCED_PACKET,
-            initial_len: len,
-            body: Cow::Borrowed(body.as_slice()),
-            trailer_len: len,
-        };
-        let wrote = block.write_to::<LittleEndian, _>(&mut self.buf);
-        self.wrote(wrote)
+        let len = ((buf.len() - start + LEN) as u32).to_le_bytes();
+        buf[start + LEN..start + 2 * LEN].copy_from_slice(&len);
+        buf.extend_from_slice(&len);
+        self.wrote(Ok(0))
     }
 
     fn finish(&mut self) -> Result<(), CaptureError> {
@@ -227,9 +230,10 @@ fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
     pad(body);
 }
 
-/// Fills up to 32 bits.
+/// Fills up to 32 bits. Blocks are whole multiples of them, so the buffer counts like the block.
 fn pad(body: &mut Vec<u8>) {
-    body.resize(body.len().next_multiple_of(4), 0);
+    let missing = body.len().wrapping_neg() % LEN;
+    body.extend_from_slice(&[0; LEN][..missing]);
 }
 
 /// Text that fits in one option.

@@ -1,6 +1,6 @@
 //! Asking the rules: what they see of a packet, and what becomes of it when they have spoken.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use uct_engine::{Family, Hook};
 use uct_nat::Mapping;
@@ -138,15 +138,33 @@ fn halt(verdict: &Verdict, family: Family) -> Halt {
     }
 }
 
+impl Router {
+    /// Whether an address, or a broadcast address, is that of this interface.
+    fn has_address(&self, name: IfName, address: IpAddr) -> bool {
+        let mut nets =
+            self.topology.interfaces.iter().filter(|i| IfName::new(&i.name) == name).flat_map(|i| &i.addresses);
+        address == IpAddr::V4(Ipv4Addr::BROADCAST)
+            || nets.any(|net| net.addr() == address || address.is_ipv4() && net.broadcast() == address)
+    }
+}
+
 /// What `fib` asks.
 impl Fib for Router {
-    fn address_type(&self, address: IpAddr) -> AddressType {
+    fn address_type(&self, address: IpAddr, device: Option<IfName>) -> AddressType {
         match self.routes.output(address) {
+            // As Linux looks it up: in the table of all, and then whose it is.
+            route::Answer::Local(Delivery::Unicast | Delivery::Broadcast)
+                if device.is_some_and(|name| !self.has_address(name, address)) =>
+            {
+                AddressType::Unicast
+            }
             route::Answer::Local(Delivery::Unicast) => AddressType::Local,
             route::Answer::Local(Delivery::Broadcast) => AddressType::Broadcast,
             route::Answer::Local(Delivery::Multicast) => AddressType::Multicast,
             route::Answer::Forward(_) if address.is_multicast() => AddressType::Multicast,
             route::Answer::Forward(_) => AddressType::Unicast,
+            // Of an IPv4 address Linux asks the table of local ones alone.
+            route::Answer::NoRoute if address.is_ipv4() => AddressType::Unicast,
             route::Answer::NoRoute => AddressType::Unreachable,
             route::Answer::Refused(_) => AddressType::Unspec,
         }
@@ -156,6 +174,43 @@ impl Fib for Router {
         match self.routes.output(address) {
             route::Answer::Forward(hop) if device.is_none_or(|d| d == self.name(hop.dev)) => Reachable::Yes,
             _ => Reachable::No,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use uct_engine::Engine;
+    use uct_nat::rules::{NoFiles, Ruleset};
+
+    use super::*;
+    use crate::topology::Topology;
+
+    /// As `fib daddr type` and `fib daddr . iif type` answered on Linux 6.18, packets coming in by lan0.
+    #[test]
+    fn what_an_address_is_to_the_router_and_to_one_interface() {
+        let topology = "[[interface]]\nname = \"lan0\"\naddresses = [\"10.0.0.1/24\", \"fd00::1/64\"]\n\
+                        [[interface]]\nname = \"wan0\"\naddresses = [\"10.1.0.1/24\", \"fd01::1/64\"]\n";
+        let topology = Topology::parse("t.toml", topology).expect("a topology");
+        let rules = Ruleset::read("r.nft", "", &NoFiles).expect("rules");
+        let router = Router::new(Arc::new(Engine::new(0)), rules, topology, 0);
+        for (address, any, lan) in [
+            ("10.0.0.1", AddressType::Local, AddressType::Local),
+            ("10.1.0.1", AddressType::Local, AddressType::Unicast),
+            ("10.0.0.255", AddressType::Broadcast, AddressType::Broadcast),
+            ("10.1.0.255", AddressType::Broadcast, AddressType::Unicast),
+            ("255.255.255.255", AddressType::Broadcast, AddressType::Broadcast),
+            ("10.1.0.9", AddressType::Unicast, AddressType::Unicast),
+            ("203.0.113.5", AddressType::Unicast, AddressType::Unicast),
+            ("fd00::1", AddressType::Local, AddressType::Local),
+            ("fd01::1", AddressType::Local, AddressType::Unicast),
+            ("2001:db8::5", AddressType::Unreachable, AddressType::Unreachable),
+        ] {
+            let address: IpAddr = address.parse().expect("an address");
+            assert_eq!(router.address_type(address, None), any, "{address}");
+            assert_eq!(router.address_type(address, Some(IfName::new("lan0"))), lan, "{address} by lan0");
         }
     }
 }

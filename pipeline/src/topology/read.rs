@@ -5,6 +5,7 @@ use crate::link::Mac;
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::fmt;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::path::Path;
@@ -122,15 +123,18 @@ fn refuse<T>(at: &Spanned<T>, why: String) -> Refusal {
 impl Topology {
     /// Reads a topology file; `-` is standard input.
     pub fn open(path: &Path) -> Result<Self, TopologyError> {
-        let (file, text) = if path.as_os_str() == "-" {
-            ("standard input".to_owned(), std::io::read_to_string(std::io::stdin()))
+        let mut bytes = Vec::new();
+        let (file, read) = if path.as_os_str() == "-" {
+            ("standard input".to_owned(), std::io::stdin().read_to_end(&mut bytes))
         } else {
-            (path.display().to_string(), std::fs::read_to_string(path))
+            (path.display().to_string(), std::fs::File::open(path).and_then(|mut from| from.read_to_end(&mut bytes)))
         };
-        match text {
-            Ok(text) => Topology::parse(&file, &text),
-            Err(e) => Err(TopologyError { file, line: None, why: crate::plain(&e), place: None }),
-        }
+        let why = match read.map(|_| crate::text(bytes)) {
+            Ok(Ok(text)) => return Topology::parse(&file, &text),
+            Ok(Err((line, why))) => (Some(line), why),
+            Err(e) => (None, crate::plain(&e)),
+        };
+        Err(TopologyError { file, line: why.0, why: why.1, place: None })
     }
 
     /// Reads the text of a topology file; `file` is what errors call it.
@@ -146,7 +150,8 @@ impl Topology {
         };
         let raw: RawTopology = toml::from_str(text).map_err(|e| {
             // The crate's sentence may go over several lines ("expected …").
-            let why = e.message().lines().collect::<Vec<_>>().join(", ");
+            let why =
+                e.message().lines().collect::<Vec<_>>().join(", ").replace("expected i64", "expected a whole number");
             refused(Refusal { at: e.span().unwrap_or(0..0), why })
         })?;
         build(raw).map_err(refused)

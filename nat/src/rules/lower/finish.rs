@@ -169,8 +169,8 @@ impl Walk<'_> {
             Need::Route if !matches!(hook, Hook::Forward | Hook::Output | Hook::Postrouting) => {
                 refuse(span, format!("there is no route yet at hook {name}, so 'rt mtu' is not possible"))
             }
-            Need::FibOif if !matches!(hook, Hook::Prerouting | Hook::Input | Hook::Forward) => {
-                refuse(span, format!("'fib … oif' is not possible at hook {name}"))
+            Need::FibIif if !matches!(hook, Hook::Prerouting | Hook::Input | Hook::Forward) => {
+                refuse(span, format!("'fib' with 'iif' or 'oif' is not possible at hook {name}"))
             }
             _ => Ok(()),
         }

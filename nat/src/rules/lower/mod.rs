@@ -84,8 +84,8 @@ pub(super) enum Need {
     Reject,
     /// `rt mtu`
     Route,
-    /// `fib … oif`
-    FibOif,
+    /// `fib … oif` and `fib … . iif …`
+    FibIif,
 }
 
 type TableKey = (TableFamily, String);

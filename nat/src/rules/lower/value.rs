@@ -4,7 +4,7 @@ use super::rule::{Known, RuleCx};
 use super::{DataKind, Lowering, Need};
 use crate::rules::ast::*;
 use crate::rules::error::{Result, refuse};
-use crate::rules::fields::{CtKey, FibResult, MetaKey, Protocol, Selector};
+use crate::rules::fields::{CtKey, FibDevice, FibResult, MetaKey, Protocol, Selector};
 use crate::rules::program::{Load, Op};
 use crate::rules::set::MAX_FIELDS;
 use crate::rules::source::Span;
@@ -153,11 +153,11 @@ fn selector_load(cx: &mut RuleCx<'_>, selector: &Selector, span: Span) -> Result
             refuse(span, "'meta nfproto' is only useful in an inet table")
         }
         Selector::Meta(key) => Ok(Load::Meta(key)),
-        Selector::Fib(address, result) => {
-            if result == FibResult::OifPresent {
-                cx.needs.push((Need::FibOif, span));
+        Selector::Fib(address, device, result) => {
+            if result == FibResult::OifPresent || device == FibDevice::Iif {
+                cx.needs.push((Need::FibIif, span));
             }
-            Ok(Load::Fib(address, result))
+            Ok(Load::Fib(address, device, result))
         }
         Selector::Ct(key, dir) => {
             let family = match key {

@@ -5,7 +5,7 @@
 
 use super::super::ast::*;
 use super::super::error::{Fault, Result, refuse};
-use super::super::fields::{CtDir, CtKey, FIELDS, FibAddress, FibResult, MetaKey, Protocol, Selector};
+use super::super::fields::{CtDir, CtKey, FIELDS, FibAddress, FibDevice, FibResult, MetaKey, Protocol, Selector};
 use super::super::lex::Kind;
 use super::Parser;
 
@@ -279,7 +279,7 @@ impl Parser<'_> {
         Some(dir)
     }
 
-    /// After `fib`: the two questions that real rulesets ask.
+    /// After `fib`: the questions that real rulesets ask.
     fn fib(&mut self, start: super::Span) -> Result<Selector> {
         let address = match self.word() {
             "saddr" => FibAddress::Source,
@@ -287,15 +287,24 @@ impl Parser<'_> {
             _ => return self.unexpected("'saddr' or 'daddr'"),
         };
         self.advance();
-        if self.eat_word("type") {
-            return Ok(Selector::Fib(address, FibResult::Type));
-        }
-        if self.eat(".") && self.eat_word("iif") && self.eat_word("oif") && ["missing", "exists"].contains(&self.word())
-        {
-            return Ok(Selector::Fib(address, FibResult::OifPresent));
+        let device = match (self.eat("."), self.word()) {
+            (false, _) => Some(FibDevice::Any),
+            (true, "iif") => {
+                self.advance();
+                Some(FibDevice::Iif)
+            }
+            (true, _) => None,
+        };
+        if let Some(device) = device {
+            if self.eat_word("type") {
+                return Ok(Selector::Fib(address, device, FibResult::Type));
+            }
+            if self.eat_word("oif") && ["missing", "exists"].contains(&self.word()) {
+                return Ok(Selector::Fib(address, device, FibResult::OifPresent));
+            }
         }
         let fault = Fault::new(start.to(self.span()), "this form of 'fib' is not supported");
-        Err(fault.help("supported are 'fib saddr type', 'fib daddr type' and 'fib saddr . iif oif missing'"))
+        Err(fault.help("supported are 'fib saddr type', 'fib daddr . iif type' and 'fib saddr . iif oif missing'"))
     }
 
     /// The right side of a match: one value, a list with commas, a set, or a set's name.

@@ -234,9 +234,11 @@ impl Parser<'_> {
         let kind = match self.word() {
             "filter" => ChainKind::Filter,
             "nat" => ChainKind::Nat,
-            "route" => return refuse(span, "chain type 'route' is not supported"),
-            _ => return self.unexpected("a chain type: 'filter' or 'nat'"),
+            // It differs from a filter in that the packet is routed again behind it, which uct does behind every chain there.
+            "route" => ChainKind::Filter,
+            _ => return self.unexpected("a chain type: 'filter', 'nat' or 'route'"),
         };
+        let is_route = self.word() == "route";
         self.advance();
         let kind = Node::new(kind, span);
         self.expect_word("hook")?;
@@ -265,6 +267,9 @@ impl Parser<'_> {
         }
         if kind.node == ChainKind::Nat && hook.node == Hook::Forward {
             return refuse(span, "a chain of type nat cannot be at hook 'forward'");
+        }
+        if is_route && hook.node != Hook::Output {
+            return refuse(span, format!("a chain of type route cannot be at hook '{}'", hook.node.name()));
         }
         Ok(Base { kind, hook, priority, span: start.to(self.last_span()) })
     }
