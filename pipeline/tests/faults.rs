@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use uct_engine::{Engine, Sysctl, Time};
 use uct_nat::rules::{NoFiles, Ruleset};
-use uct_pipeline::icmp_error::RateLimit;
 use uct_pipeline::io::Frame;
 use uct_pipeline::link::{LinkType, Mac};
 use uct_pipeline::live::arp::{self, Arp, Operation};
@@ -60,7 +59,6 @@ fn world(most: u64) -> World {
     engine.settings().set(Sysctl::Max, most).unwrap();
     let rules = Ruleset::read("rules", RULES, &NoFiles).unwrap();
     let router = Router::new(engine, rules, Topology::parse("topology", TOPOLOGY).unwrap(), 1);
-    router.limit_errors(RateLimit::default());
     let station = Station::new(router, Options::default());
     let now = Time::from_secs(1_700_000_000);
     let mut world = World { station, scratch: Scratch::default(), cables: Cables::default(), now };
