@@ -100,11 +100,18 @@ pub struct Conn {
     more: OnceBox<More>,
     state: Mutex<State>,
     /// The interface that its translated address belongs to; 0 if it may leave by any.
-    bound: u32,
+    bound: AtomicU32,
 }
 
 // SAFETY: `repr(C)`, and the count is its first field, which nothing here touches.
-unsafe impl Record for Conn {}
+unsafe impl Record for Conn {
+    type Part = [Key; 2];
+
+    fn part(this: *mut Self) -> *mut [Key; 2] {
+        // SAFETY: only the place is asked for.
+        unsafe { &raw mut (*this).keys }
+    }
+}
 
 /// A connection that is shared: with the table, until it leaves it, and with whoever else has met it.
 #[derive(Clone)]
@@ -201,9 +208,8 @@ impl Conn {
             }
     }
 
-    /// Sets a tuple, of a connection that nobody else sees.
-    fn put_tuple(&mut self, dir: Direction, tuple: &Tuple, zone: Zone) {
-        self.keys[dir as usize] = Key::new(tuple, zone.id(dir));
+    /// The addresses of a tuple for which its key has no room, of a connection that nobody else sees.
+    fn put_addresses(&self, dir: Direction, tuple: &Tuple) {
         if let (IpAddr::V6(src), IpAddr::V6(dst)) = (tuple.src, tuple.dst) {
             let words = [src.to_bits() >> 64, src.to_bits(), dst.to_bits() >> 64, dst.to_bits()];
             for (place, word) in self.more().addresses[dir as usize * 4..].iter().zip(words) {
@@ -283,7 +289,7 @@ impl Conn {
     /// The interface whose address it borrowed (masquerade): it may not leave by another.
     #[inline]
     pub fn bound_to(&self) -> Option<NonZeroU32> {
-        NonZeroU32::new(self.bound)
+        NonZeroU32::new(self.bound.load(Ordering::Relaxed))
     }
 
     /// TCP: its state, and the sequence number that follows the last byte sent in original direction.
@@ -521,11 +527,14 @@ impl Unconfirmed {
             pending: AtomicU16::new(0),
             status: AtomicU16::new(0),
             mark: AtomicU32::new(0),
-            keys: [Key::default(); 2],
+            keys: [
+                Key::new(&seed.original, seed.zone.id(Direction::Original)),
+                Key::new(&seed.reply, seed.zone.id(Direction::Reply)),
+            ],
             deadline: AtomicU64::new(0),
             more: OnceBox::new(),
             state: Mutex::new(seed.state),
-            bound: 0,
+            bound: AtomicU32::new(0),
         };
         if seed.accounting || seed.timestamps || seed.labels == Labels::Room {
             let labels = match seed.labels {
@@ -540,20 +549,21 @@ impl Unconfirmed {
             };
             conn.more = OnceBox::with_value(Box::new(more));
         }
-        conn.put_tuple(Direction::Original, &seed.original, seed.zone);
-        conn.put_tuple(Direction::Reply, &seed.reply, seed.zone);
+        conn.put_addresses(Direction::Original, &seed.original);
+        conn.put_addresses(Direction::Reply, &seed.reply);
         Unconfirmed(arena.insert(conn, seed.id.0 as usize))
     }
 
     /// NAT's lasting result: what answers will carry.
     pub fn alter_reply(&mut self, reply: Tuple) {
-        let zone = self.zone();
-        self.0.put_tuple(Direction::Reply, &reply, zone);
+        let zone = self.zone().id(Direction::Reply);
+        self.0.part_mut()[Direction::Reply as usize] = Key::new(&reply, zone);
+        self.0.put_addresses(Direction::Reply, &reply);
     }
 
     /// It borrows an address of this interface: see [`Conn::bound_to`].
     pub fn bind_to(&mut self, interface: NonZeroU32) {
-        self.0.bound = interface.get();
+        self.0.bound.store(interface.get(), Ordering::Relaxed);
     }
 
     /// It was expected: it has a master, whose mark it inherits.
@@ -567,8 +577,8 @@ impl Unconfirmed {
     }
 
     pub(crate) fn start(&mut self, now: Time) {
-        let timeout = *self.0.deadline.get_mut();
-        *self.0.deadline.get_mut() = (now + Duration::from_nanos(timeout)).as_nanos();
+        let timeout = self.deadline.load(Ordering::Relaxed);
+        self.deadline.store((now + Duration::from_nanos(timeout)).as_nanos(), Ordering::Relaxed);
         self.0.put_start(now);
     }
 

@@ -26,9 +26,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::memory::{Segments, Zeroed, prefetch};
+use crate::sync::{Mutex, MutexGuard, step};
 
 /// How many shards; a power of two.
 pub const SHARDS: usize = 256;
@@ -158,6 +157,7 @@ impl Index {
     #[inline]
     fn home(&self, hash: u64) -> Option<&Bucket> {
         let shard = shard_of(hash);
+        step();
         let buckets = self.shards[shard].buckets.load(Ordering::Acquire);
         self.bucket(shard, bucket_of(tag_of(hash), buckets))
     }
@@ -182,11 +182,13 @@ impl Index {
     #[inline]
     pub fn find<R>(&self, hash: u64, mut ask: impl FnMut(u32) -> Option<R>) -> Option<R> {
         let shard = &self.shards[shard_of(hash)];
+        step();
         let version = shard.version.load(Ordering::Acquire);
         if let Some(found) = self.walk(hash, &mut ask) {
             return Some(found);
         }
         fence(Ordering::Acquire);
+        step();
         if version.is_multiple_of(2) && shard.version.load(Ordering::Relaxed) == version {
             return None;
         }
@@ -199,7 +201,10 @@ impl Index {
         let tag = tag_of(hash);
         let mut bucket = self.home(hash)?;
         for _ in 0..MOST_LINKS {
-            let words = bucket.0.each_ref().map(|w| Word(w.load(Ordering::Acquire)));
+            let words = bucket.0.each_ref().map(|w| {
+                step();
+                Word(w.load(Ordering::Acquire))
+            });
             for word in words {
                 if word.tag() == tag
                     && word.number() != 0
@@ -277,6 +282,7 @@ impl Index {
                 }
             }
             if let Some(place) = place {
+                step();
                 bucket.0[place].store(entry.0, Ordering::Release);
                 return;
             }
@@ -290,6 +296,7 @@ impl Index {
             let more = self.overflow.at(number);
             more.0[0].store(last.load(Ordering::Relaxed), Ordering::Relaxed);
             more.0[1].store(entry.0, Ordering::Relaxed);
+            step();
             last.store(Word::link(number).0, Ordering::Release);
             return;
         }
@@ -313,23 +320,32 @@ impl Index {
         let Some(old) = self.bucket(shard, old_at) else { return };
 
         let version = head.version.load(Ordering::Relaxed);
-        head.version.store(version + 1, Ordering::Relaxed);
+        step();
+        head.version.store(version.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
         held.chain.clear();
         self.chain(shard, old_at, |word| held.chain.push(word.0));
         let mut freed = Word(old.0[WIDTH - 1].load(Ordering::Relaxed)).as_link();
-        old.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        old.0.iter().for_each(|word| {
+            step();
+            word.store(0, Ordering::Relaxed);
+        });
         while let Some(link) = freed {
             let bucket = self.overflow.at(link);
             freed = Word(bucket.0[WIDTH - 1].load(Ordering::Relaxed)).as_link();
-            bucket.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+            bucket.0.iter().for_each(|word| {
+                step();
+                word.store(0, Ordering::Relaxed);
+            });
             self.pool.lock().free.push(link);
         }
+        step();
         head.buckets.store(buckets + 1, Ordering::Release);
         for word in held.chain.iter().map(|w| Word(*w)) {
             let bucket = if bucket_of(word.tag(), buckets + 1) == old_at { old } else { new };
             self.append(bucket, word);
         }
+        step();
         head.version.store(version.wrapping_add(2), Ordering::Release);
     }
 }
@@ -379,6 +395,7 @@ impl Locked<'_> {
         let mut next = index.home(hash);
         while let Some(bucket) = next {
             if let Some(word) = bucket.0.iter().find(|w| w.load(Ordering::Relaxed) == entry.0) {
+                step();
                 word.store(0, Ordering::Release);
                 self.held(hash).entries -= 1;
                 return true;
@@ -390,5 +407,5 @@ impl Locked<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(uct_model)))]
 mod tests;

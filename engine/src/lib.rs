@@ -34,6 +34,7 @@ mod settings;
 mod state;
 mod stats;
 mod status;
+mod sync;
 mod table;
 pub mod tcp;
 mod time;

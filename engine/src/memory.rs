@@ -24,23 +24,25 @@
 //!    count, and pieces are freed by `Arena::drop` alone. If a handle still lives then, the pieces are leaked instead.
 //! 2. *A value is written only by whoever took the slot from the list of free slots,* which is guarded by a lock, and the count is
 //!    not part of that write: it is an atomic in the record's first four bytes ([`Record`]) which others may read at any time.
-//! 3. *`&mut T` exists only through a [`Unique`],* whose word is `EXCLUSIVE`; neither [`Arena::get`] nor [`Arena::held`] counts such a
+//! 3. *There is never a `&mut` to a whole record,* for others may read its count at any time: [`Unique::part_mut`] gives the part that
+//!    may change, of a slot whose word is `EXCLUSIVE`; neither [`Arena::get`] nor [`Arena::held`] counts such a
 //!    slot up, so there is no [`Shared`] beside it. `share` publishes the value by a store with `Release`; they count up with `Acquire`.
 //! 4. *A value is dropped once:* by the one whose decrement leaves 0 (`Release`, then an `Acquire` fence, as `std::sync::Arc` does
 //!    it), or by `Arena::drop` for what is kept alone. `keep` and `unkeep` need a `Shared`, so neither can be the last.
 //! 5. *A count cannot overflow:* beyond [`MOST`] the process ends, as with `Arc`.
 //!
-//! Run under Miri (`cargo miri test -p uct-engine memory`), and model-checked with the table above it (`tests/model.rs`).
+//! Miri runs the tests of this module and of the index above it, and a model checker runs both among the steps of other threads;
+//! CONTRIBUTING.md has the commands.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, size_of};
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use parking_lot::Mutex;
+use crate::sync::{Mutex, step};
 
 /// How many elements the first piece has.
 const FIRST: usize = 64;
@@ -195,8 +197,15 @@ const MOST: u32 = 1 << 29;
 /// What an [`Arena`] holds.
 ///
 /// # Safety
-/// The type is `repr(C)`, and its first field is an [`AtomicU32`] that nothing but the arena uses.
-pub(crate) unsafe trait Record: Sized {}
+/// The type is `repr(C)`, and its first field is an [`AtomicU32`] that nothing but the arena uses. `part` answers the place of one other
+/// field, and reads nothing.
+pub(crate) unsafe trait Record: Sized {
+    /// What its owner may change.
+    type Part;
+
+    /// Where that is.
+    fn part(this: *mut Self) -> *mut Self::Part;
+}
 
 /// A place for a record. Its memory is zero until the first record comes.
 #[repr(transparent)]
@@ -223,6 +232,9 @@ fn count<'a, T: Record>(slot: NonNull<T>) -> &'a AtomicU32 {
     // SAFETY: the first four bytes of every slot are an initialised atomic for as long as the arena lives (1, 2).
     unsafe { slot.cast::<AtomicU32>().as_ref() }
 }
+
+/// Bytes of the count.
+const HEAD: usize = size_of::<AtomicU32>();
 
 /// Over how many lists free slots are spread, so that two threads seldom meet.
 const STRIPES: usize = 16;
@@ -287,12 +299,12 @@ impl<T: Record> Arena<T> {
         });
         let slot = shelf.slots.at(number).pointer();
         let value = ManuallyDrop::new(value);
-        const HEAD: usize = size_of::<AtomicU32>();
         // SAFETY: the slot was free, and nobody else takes it (2); all of the record but its count is written.
         unsafe {
             let from = ptr::from_ref(&value).cast::<u8>().add(HEAD);
             ptr::copy_nonoverlapping(from, slot.as_ptr().cast::<u8>().add(HEAD), size_of::<T>() - HEAD);
         }
+        step();
         count(slot).store(EXCLUSIVE, Ordering::Relaxed);
         Unique(Handle { slot, number, shelf: self.shelf })
     }
@@ -312,12 +324,14 @@ impl<T: Record> Arena<T> {
     fn get_if(&self, number: u32, may: impl Fn(u32) -> bool) -> Option<Shared<T>> {
         let slot = self.shelf().slots.get(number)?.pointer();
         let count = count(slot);
+        step();
         let mut now = count.load(Ordering::Relaxed);
         loop {
             if !may(now) {
                 return None;
             }
             bounded(now);
+            step();
             match count.compare_exchange_weak(now, now + 1, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return Some(Shared(Handle { slot, number, shelf: self.shelf })),
                 Err(other) => now = other,
@@ -392,8 +406,15 @@ impl<T: Record> Handle<T> {
 
     /// Drops the value, of which there is no other handle, and gives its slot back.
     fn free(&self) {
-        // SAFETY: the count is 0 and was not before, so this is the only one who comes here (4).
-        unsafe { self.slot.as_ptr().drop_in_place() };
+        step();
+        // Moved out of the slot but for its count, and dropped here: dropping in place would claim the count, too.
+        let mut value = std::mem::MaybeUninit::<T>::zeroed();
+        // SAFETY: the count is 0 and was not before, so this is the only one who comes here (4). Zero is a count.
+        unsafe {
+            let from = self.slot.as_ptr().cast::<u8>().add(HEAD);
+            ptr::copy_nonoverlapping(from, value.as_mut_ptr().cast::<u8>().add(HEAD), size_of::<T>() - HEAD);
+            value.assume_init_drop();
+        }
         // SAFETY: the shelf is there while a slot is live.
         let shelf = unsafe { self.shelf.as_ref() };
         let mut free = shelf.free[self.number as usize % STRIPES].lock();
@@ -415,6 +436,7 @@ impl<T: Record> Unique<T> {
     pub(crate) fn share(self) -> Shared<T> {
         let this = ManuallyDrop::new(self);
         let Handle { slot, number, shelf } = this.0;
+        step();
         count(slot).store(1, Ordering::Release);
         Shared(Handle { slot, number, shelf })
     }
@@ -429,16 +451,18 @@ impl<T: Record> Deref for Unique<T> {
     }
 }
 
-impl<T: Record> DerefMut for Unique<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: there is no other handle (3).
-        unsafe { self.0.slot.as_mut() }
+impl<T: Record> Unique<T> {
+    /// The part of it that may change.
+    pub(crate) fn part_mut(&mut self) -> &mut T::Part {
+        // SAFETY: there is no other handle, and the part is not the count (3).
+        unsafe { &mut *T::part(self.0.slot.as_ptr()) }
     }
 }
 
 impl<T: Record> Drop for Unique<T> {
     #[inline]
     fn drop(&mut self) {
+        step();
         count(self.0.slot).store(0, Ordering::Relaxed);
         self.0.free();
     }
@@ -466,11 +490,13 @@ impl<T: Record> Shared<T> {
 
     /// It lives without handles from now on, until [`Shared::unkeep`] or the arena's end.
     pub(crate) fn keep(&self) {
+        step();
         count(self.0.slot).fetch_or(KEPT, Ordering::Relaxed);
     }
 
     /// It lives as long as its handles.
     pub(crate) fn unkeep(&self) {
+        step();
         count(self.0.slot).fetch_and(!KEPT, Ordering::Relaxed);
     }
 }
@@ -478,6 +504,7 @@ impl<T: Record> Shared<T> {
 impl<T: Record> Clone for Shared<T> {
     #[inline]
     fn clone(&self) -> Self {
+        step();
         bounded(count(self.0.slot).fetch_add(1, Ordering::Relaxed));
         let Handle { slot, number, shelf } = self.0;
         Shared(Handle { slot, number, shelf })
@@ -496,6 +523,7 @@ impl<T: Record> Deref for Shared<T> {
 impl<T: Record> Drop for Shared<T> {
     #[inline]
     fn drop(&mut self) {
+        step();
         if count(self.0.slot).fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
             self.0.free();
@@ -515,5 +543,5 @@ impl<T: Record + fmt::Debug> fmt::Debug for Unique<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(uct_model)))]
 mod tests;

@@ -294,6 +294,14 @@ impl Routes {
         Answer::Forward(hop)
     }
 
+    /// Whether an address means all hosts on a link: 255.255.255.255, or a directed broadcast of an own prefix.
+    pub fn is_broadcast(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(a) => a.is_broadcast() || self.broadcast.contains_key(&a),
+            IpAddr::V6(_) => false,
+        }
+    }
+
     /// Where one of the router's own packets goes.
     pub fn output(&self, destination: IpAddr) -> Answer {
         let entry = match destination {

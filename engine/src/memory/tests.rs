@@ -16,7 +16,14 @@ struct Thing {
 }
 
 // SAFETY: `repr(C)`, the count first.
-unsafe impl Record for Thing {}
+unsafe impl Record for Thing {
+    type Part = u64;
+
+    fn part(this: *mut Self) -> *mut u64 {
+        // SAFETY: only the place is asked for.
+        unsafe { &raw mut (*this).number }
+    }
+}
 
 fn thing(alive: &Arc<AtomicUsize>, number: u64) -> Thing {
     alive.fetch_add(1, Ordering::Relaxed);
@@ -46,7 +53,8 @@ fn elements_stay_where_they_are() {
 #[test]
 fn every_index_has_its_own_place() {
     let mut seen = std::collections::HashSet::new();
-    for index in (0..5000).chain([u32::MAX / 2, u32::MAX / 2 - 1]) {
+    let many = if cfg!(miri) { 200 } else { 5000 };
+    for index in (0..many).chain([u32::MAX / 2, u32::MAX / 2 - 1]) {
         let (piece, offset) = place(index);
         assert!(piece < PIECES && offset < FIRST << piece.saturating_sub(1));
         assert!(seen.insert((piece, offset)));
@@ -80,7 +88,7 @@ fn an_owner_may_change_it() {
     let alive = Arc::default();
     let arena = Arena::new();
     let mut one = arena.insert(thing(&alive, 1), 0);
-    one.number = 7;
+    *one.part_mut() = 7;
     assert_eq!(one.share().number, 7);
     drop(arena.insert(thing(&alive, 1), 5));
     assert_eq!(alive.load(Ordering::Relaxed), 0);
@@ -128,7 +136,7 @@ fn threads_share_slots() {
             scope.spawn(move || {
                 for round in 0..rounds {
                     let mut own = arena.insert(thing(alive, 0), round as usize);
-                    own.number = thread << 32 | round;
+                    *own.part_mut() = thread << 32 | round;
                     let own = own.share();
                     own.keep();
                     for slot in 0..6 {

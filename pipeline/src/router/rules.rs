@@ -151,13 +151,13 @@ impl Router {
 /// What `fib` asks.
 impl Fib for Router {
     fn address_type(&self, address: IpAddr, device: Option<IfName>) -> AddressType {
+        // As Linux looks it up: in the table of all, and then whose it is.
+        let is_anothers = || device.is_some_and(|name| !self.has_address(name, address));
+        if self.routes.is_broadcast(address) {
+            return if is_anothers() { AddressType::Unicast } else { AddressType::Broadcast };
+        }
         match self.routes.output(address) {
-            // As Linux looks it up: in the table of all, and then whose it is.
-            route::Answer::Local(Delivery::Unicast | Delivery::Broadcast)
-                if device.is_some_and(|name| !self.has_address(name, address)) =>
-            {
-                AddressType::Unicast
-            }
+            route::Answer::Local(Delivery::Unicast) if is_anothers() => AddressType::Unicast,
             route::Answer::Local(Delivery::Unicast) => AddressType::Local,
             route::Answer::Local(Delivery::Broadcast) => AddressType::Broadcast,
             route::Answer::Local(Delivery::Multicast) => AddressType::Multicast,

@@ -104,8 +104,7 @@ impl Lab {
     pub(crate) fn new(setup: &Setup, seed: u64) -> Self {
         let engine = Arc::new(Engine::new(seed));
         for (name, value) in &setup.sysctls {
-            let name = name.strip_prefix("netfilter.").unwrap_or(name);
-            engine.settings().set_by_name(name, value).expect("a setting");
+            engine.settings().set_by_name(&format!("net.{name}"), value).expect("a setting");
         }
         let topology = toml::to_string(&setup.topology).expect("a topology");
         let topology = Topology::parse("topology", &topology).expect("a topology");

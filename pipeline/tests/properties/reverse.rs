@@ -7,7 +7,7 @@ use uct_tests::generate::Area;
 use uct_tests::packet::build::{checksum, crc32c, mend_ipv4, proto, pseudo};
 
 use crate::lab::{self, Lab, Turn, difference};
-use crate::sums::{addresses, transport};
+use crate::sums::{addresses, is_redirect, transport};
 
 const HOPS: u8 = 40;
 
@@ -84,12 +84,18 @@ fn check(lab: &mut Lab, turn: &Turn) -> Option<bool> {
     };
     let answer = with_hops(returned(&out.packet)?, HOPS);
     let expected = with_hops(returned(&turn.packet)?, HOPS - 1);
+    // From the wrong side: the answer goes where its source lives, not where it came in.
+    if lab.router.toward(addresses(&turn.packet)?.0) != turn.iif {
+        return None;
+    }
     let back = lab.send(out.dev, &answer);
     // A rule may drop it, its zone may be another, the tracker may take it for invalid.
     if back.tracked != Some((conn, Direction::Reply)) || !matches!(back.fate, Fate::Sent(_)) {
         return None;
     }
-    let [arrived] = back.out.as_slice() else { panic!("one packet became many: {back}") };
+    // Back out where it came in: the router tells of a shorter way, too.
+    let of_it: Vec<_> = back.out.iter().filter(|out| !is_redirect(&out.packet) || is_redirect(&answer)).collect();
+    let [arrived] = of_it.as_slice() else { panic!("one packet became many: {back}") };
     assert_eq!(arrived.dev, turn.iif, "{turn}\n{back}");
     assert_eq!(difference(&with_plain_sum(arrived.packet.clone()), &with_plain_sum(expected)), None, "{turn}\n{back}");
     Some(addresses(&turn.packet) != addresses(&out.packet))
