@@ -1,6 +1,6 @@
 //! What captures cost by themselves: reading frames, reading them ahead on another thread, and writing them.
 //!
-//! The capture is in memory and what is written goes nowhere, so that no disk is measured; `benches/replay.sh` has whole replays.
+//! The capture is in memory and what is written goes nowhere, so that no disk is measured.
 
 use std::hint::black_box;
 use std::io::{self, Cursor};

@@ -31,7 +31,7 @@
 //!    it), or by `Arena::drop` for what is kept alone. `keep` and `unkeep` need a `Shared`, so neither can be the last.
 //! 5. *A count cannot overflow:* beyond [`MOST`] the process ends, as with `Arc`.
 //!
-//! Miri runs the tests of this module and of the index above it, and a model checker runs both among the steps of other threads;
+//! Miri runs the tests of this module, and a model checker runs it and the index above it among the steps of other threads;
 //! CONTRIBUTING.md has the commands.
 
 use std::fmt;
