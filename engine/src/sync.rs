@@ -1,7 +1,8 @@
 //! Locks and moments between steps: the ordinary ones, or those of a model checker.
 //!
-//! With `--cfg uct_model` every step of [`crate::memory`] and [`crate::index`] that another thread could see is a place where the
-//! checker may let another thread run, and their locks are the checker's. Otherwise a step is nothing.
+//! With `--cfg uct_model` the marked steps of [`crate::memory`] and [`crate::index`] are places where the checker may let another thread
+//! run, and their locks are the checker's. Otherwise a step is nothing. The atomics stay the ordinary ones, so orders of steps are
+//! explored, and no weaker orders of memory.
 
 #[cfg(not(uct_model))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
