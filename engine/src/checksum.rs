@@ -69,6 +69,12 @@ impl Delta {
         Delta(self.0 + u64::from(!old) + u64::from(new))
     }
 
+    /// A 32-bit word replaced by another.
+    #[inline]
+    pub fn double_word(self, old: u32, new: u32) -> Delta {
+        Delta(self.0 + u64::from(!old) + u64::from(new))
+    }
+
     /// An address replaced by another of its family.
     #[inline]
     pub fn addr(self, old: IpAddr, new: IpAddr) -> Delta {

@@ -25,7 +25,7 @@ use crate::event::{Client, EventKind, EventMask};
 use crate::sctp::{Sctp, SctpState};
 use crate::settings::Settings;
 use crate::state::{State, UdpStream};
-use crate::tcp::{PackedTcp, PeerFlags, PeerInfo, Tcp, TcpState};
+use crate::tcp::{PeerFlags, PeerInfo, Tcp, TcpState};
 use crate::udp;
 use crate::{Counters, Direction, Family, L4, Protocol, Status, Sysctl, Time, Tuple, Zone};
 
@@ -185,10 +185,8 @@ impl Engine {
         }
         match (change.known, &mut *conn.lock()) {
             (Known::Nothing, _) => {}
-            (Known::Tcp(state), State::Tcp(packed)) => {
-                let mut tcp = Tcp::from(&*packed);
+            (Known::Tcp(state), State::Tcp(tcp)) => {
                 tcp.inform(state, PeerFlags::SACK_PERM | PeerFlags::BE_LIBERAL);
-                *packed = PackedTcp::from(&tcp);
             }
             (Known::Sctp { state, vtags }, State::Sctp(sctp)) => sctp.inform(state, vtags),
             _ => return Err(Refusal::Invalid),
@@ -258,7 +256,7 @@ fn open(protocol: Protocol, known: Known, settings: &Settings) -> State {
                 _ => TcpState::None,
             };
             let peer = PeerInfo { scale: 0, flags: PeerFlags::SACK_PERM | PeerFlags::BE_LIBERAL };
-            State::Tcp(PackedTcp::from(&Tcp::inserted(state, [peer; 2])))
+            State::Tcp(Tcp::inserted(state, [peer; 2]))
         }
         Protocol::SCTP => State::Sctp(match known {
             Known::Sctp { state, vtags } => Sctp::inserted(state, vtags),

@@ -22,7 +22,7 @@
 //! decision at a time and never across a call out of the engine; who needs both takes the state's first.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ use crate::expect::NewExpectation;
 use crate::memory::{Arena, Record, Shared, Unique};
 use crate::settings::TimeoutPolicy;
 use crate::state::State;
-use crate::tcp::{Seq, Tcp, TcpState};
-use crate::tuple::Key;
+use crate::tcp::{Seq, TcpState};
+use crate::tuple::{Key, Name};
 use crate::{Direction, Family, Status, Time, Tuple, Zone, ZoneScope};
 
 /// Names a connection for as long as it lives; shown as `id=`. Numbers are given in order of creation.
@@ -192,20 +192,48 @@ impl Conn {
         key.tuple(src, dst)
     }
 
+    /// The ends of one direction's tuple, source first, if it is of IPv4 and of a protocol with ports: most are, and these few bytes are
+    /// read for every packet.
+    #[inline]
+    pub fn ends_v4(&self, dir: Direction) -> Option<[(Ipv4Addr, u16); 2]> {
+        let key = &self.keys[dir as usize];
+        if key.family() != Family::Ipv4 || !key.protocol().has_ports() {
+            return None;
+        }
+        let ((src, dst), (sport, dport)) = (key.v4(), key.ids());
+        Some([(src, sport), (dst, dport)])
+    }
+
     fn v6(&self, dir: Direction) -> (Ipv6Addr, Ipv6Addr) {
         let Some(more) = self.more.get() else { return (Ipv6Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED) };
         let word = |n: usize| u128::from(more.addresses[dir as usize * 4 + n].load(Ordering::Relaxed));
         (Ipv6Addr::from_bits(word(0) << 64 | word(1)), Ipv6Addr::from_bits(word(2) << 64 | word(3)))
     }
 
-    /// Whether this direction's tuple is `tuple`, whose key is `key`.
+    /// Whether this direction's tuple, in this direction's zone, is the one with this key, which is of IPv6 between these addresses.
     #[inline]
-    pub(crate) fn carries(&self, dir: Direction, key: &Key, tuple: &Tuple) -> bool {
-        self.keys[dir as usize] == *key
-            && match (tuple.src, tuple.dst) {
-                (IpAddr::V6(src), IpAddr::V6(dst)) => self.v6(dir) == (src, dst),
-                _ => true,
-            }
+    pub(crate) fn carries(&self, dir: Direction, key: &Key, v6: &(Ipv6Addr, Ipv6Addr)) -> bool {
+        self.keys[dir as usize] == *key && (key.family() == Family::Ipv4 || self.v6(dir) == *v6)
+    }
+
+    /// The direction of a packet that carries this direction's tuple. Of two tuples that are the same (a host that talks to itself on one
+    /// port) only the first stands in the table; as measured, what carries it is a reply.
+    #[inline]
+    pub(crate) fn direction_met(&self, dir: Direction, name: &Name) -> Direction {
+        if dir == Direction::Original && self.carries(Direction::Reply, &name.key, &name.v6) {
+            return Direction::Reply;
+        }
+        dir
+    }
+
+    /// The tuple of one direction, as it is looked up, and its zone's number.
+    pub(crate) fn name(&self, dir: Direction) -> (Name, u16) {
+        let key = self.keys[dir as usize];
+        let name = match key.family() {
+            Family::Ipv4 => Name::v4(key.in_zone(0)),
+            Family::Ipv6 => Name { key: key.in_zone(0), v6: self.v6(dir) },
+        };
+        (name, key.zone())
     }
 
     /// The addresses of a tuple for which its key has no room, of a connection that nobody else sees.
@@ -295,10 +323,7 @@ impl Conn {
     /// TCP: its state, and the sequence number that follows the last byte sent in original direction.
     pub fn tcp_progress(&self) -> Option<(TcpState, Seq)> {
         match &*self.lock() {
-            State::Tcp(tcp) => {
-                let tcp = Tcp::from(tcp);
-                Some((tcp.state(), tcp.original_end()))
-            }
+            State::Tcp(tcp) => Some((tcp.state(), tcp.original_end())),
             _ => None,
         }
     }
@@ -478,12 +503,14 @@ impl Conn {
         }
     }
 
-    /// Takes the events that wait.
+    /// Whether events wait.
     #[inline]
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) != 0
+    }
+
+    /// Takes the events that wait.
     pub(crate) fn take_pending(&self) -> EventMask {
-        if self.pending.load(Ordering::Relaxed) == 0 {
-            return EventMask::empty();
-        }
         EventMask::from_bits_retain(self.pending.swap(0, Ordering::Relaxed).into())
     }
 
@@ -635,7 +662,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_two_lines() {
-        assert_eq!(size_of::<State>(), 56);
+        assert_eq!(size_of::<State>(), 58);
         assert_eq!(size_of::<Conn>(), 128);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It has no clock, no thread, no socket and no randomness of its own: `now` is a parameter, the hash seed is given.
 
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,11 +16,10 @@ use crate::expect::{ExpectEvent, Expectation, Expectations, NewExpectation, Tell
 use crate::expiry::Expiry;
 use crate::observe::{Observer, Silent};
 use crate::state::State;
-use crate::table::{Table, Taken};
-use crate::tcp::{PackedTcp, Tcp, TcpState};
-use crate::{
-    Direction, Entry, Family, Gone, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone,
-};
+use crate::table::{Seen, Table, Taken};
+use crate::tcp::TcpState;
+use crate::tuple::Name;
+use crate::{Direction, Entry, Gone, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone};
 
 /// A connection tracker.
 #[derive(Debug)]
@@ -123,27 +122,31 @@ impl Engine {
     /// The connection to which a packet of this tuple belongs, and the packet's direction in it.
     #[inline]
     pub fn find(&self, tuple: &Tuple, zone: Zone) -> Option<(ConnRef, Direction)> {
-        self.table.find(tuple, zone)
+        self.table.find(&Name::new(tuple), zone)
     }
 
     /// Asks memory for what [`Engine::track`] will need for these packets, from their IP headers on, before it is called for the first:
     /// first for each packet's line of the table, then for each one's connection. So the misses of a batch overlap, which are nearly
     /// all that tracking costs in a large table. It changes nothing: what it guesses wrong is only slower. Of the packets, the
-    /// first [`Engine::BATCH`] count.
+    /// first [`Engine::BATCH`] count. The answer says where each packet's connection was seen, for its [`crate::Template`].
     #[inline]
-    pub fn look_ahead<'a>(&self, packets: impl IntoIterator<Item = &'a [u8]>) {
+    pub fn look_ahead<'a>(&self, packets: impl IntoIterator<Item = &'a [u8]>) -> [Seen; Engine::BATCH] {
+        let mut seen = [Seen::default(); Engine::BATCH];
         let mut hashes = [None; Engine::BATCH];
         let mut count = 0;
         for (place, bytes) in hashes.iter_mut().zip(packets) {
-            *place = glance(bytes).map(|tuple| self.table.hash_of(&tuple, 0));
+            *place = glance(bytes).map(|name| self.table.hash_of(&name, 0));
             if let Some(hash) = *place {
                 self.table.ask(hash);
             }
             count += 1;
         }
-        for hash in hashes[..count].iter().flatten() {
-            self.table.fetch(*hash);
+        for (seen, hash) in seen.iter_mut().zip(&hashes[..count]) {
+            if let Some(hash) = *hash {
+                *seen = self.table.fetch(hash);
+            }
         }
+        seen
     }
 
     /// How many packets [`Engine::look_ahead`] looks at.
@@ -169,7 +172,7 @@ impl Engine {
     pub fn confirm(&self, ct: Ct, now: Time) -> Confirm {
         let unconfirmed = match ct {
             Ct::Confirmed(conn) => {
-                self.tell(&conn, now);
+                self.leaves(&conn, now);
                 return Confirm::Known(conn);
             }
             Ct::Unconfirmed(unconfirmed) => unconfirmed,
@@ -230,6 +233,14 @@ impl Engine {
         Confirm::Clash(winner)
     }
 
+    /// Stop 8 for a packet whose connection is in the table: what happened is told.
+    #[inline]
+    pub fn leaves(&self, conn: &ConnRef, now: Time) {
+        if conn.has_pending() {
+            self.tell(conn, now);
+        }
+    }
+
     /// Tells what waited for the packet's end.
     fn tell(&self, conn: &ConnRef, now: Time) {
         let mask = conn.take_pending();
@@ -247,10 +258,8 @@ impl Engine {
     /// window would say of that reset.
     pub fn refused_with_reset(&self, conn: &ConnRef, now: Time) {
         let mut state = conn.lock();
-        let State::Tcp(packed) = &mut *state else { return };
-        let mut tcp = Tcp::from(&*packed);
+        let State::Tcp(tcp) = &mut *state else { return };
         let before = tcp.close();
-        *packed = PackedTcp::from(&tcp);
         if before == TcpState::Close || conn.status().contains(Status::FIXED_TIMEOUT) {
             return;
         }
@@ -429,12 +438,12 @@ impl Engine {
 
 /// The tuple of the packets that there are most of: whole, without options or extension headers, with ports or an ICMP query's id.
 #[inline]
-fn glance(bytes: &[u8]) -> Option<Tuple> {
-    let (src, dst, protocol, transport): (IpAddr, IpAddr, _, _) = match bytes {
-        [0x45, _, _, _, _, _, fragment, 0, _, protocol, _, _, s1, s2, s3, s4, d1, d2, d3, d4, transport @ ..]
-            if fragment & 0x3f == 0 =>
-        {
-            ([*s1, *s2, *s3, *s4].into(), [*d1, *d2, *d3, *d4].into(), Protocol(*protocol), transport)
+fn glance(bytes: &[u8]) -> Option<Name> {
+    let (src, dst, protocol, transport): (Ipv6Addr, Ipv6Addr, _, _) = match bytes {
+        [0x45, _, _, _, _, _, fragment, 0, _, protocol, _, _, rest @ ..] if fragment & 0x3f == 0 => {
+            let (addresses, transport) = rest.split_first_chunk::<8>()?;
+            return Name::of_v4(*addresses, Protocol(*protocol), transport)
+                .filter(|name| is_likely(name.key.protocol()));
         }
         [0x60..=0x6f, _, _, _, _, _, protocol, _, rest @ ..] => {
             let (src, rest) = rest.split_first_chunk::<16>()?;
@@ -443,9 +452,14 @@ fn glance(bytes: &[u8]) -> Option<Tuple> {
         }
         _ => return None,
     };
-    let is_likely = protocol.has_ports() || matches!(protocol, Protocol::ICMP | Protocol::ICMPV6);
-    let l4 = crate::track::l4(Family::of(src), protocol, transport).filter(|_| is_likely)?;
-    Some(Tuple { src, dst, protocol, l4 })
+    let l4 = crate::track::l4(protocol, transport).filter(|_| is_likely(protocol))?;
+    Some(Name::new(&Tuple { src: src.into(), dst: dst.into(), protocol, l4 }))
+}
+
+/// Whether packets of a protocol are looked up by what stands right behind an IP header.
+#[inline]
+fn is_likely(protocol: Protocol) -> bool {
+    protocol.has_ports() || matches!(protocol, Protocol::ICMP | Protocol::ICMPV6)
 }
 
 /// Whether anybody listens to events.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::sctp::SctpState;
 use crate::state::State;
-use crate::tcp::{PeerInfo, Tcp, TcpState};
+use crate::tcp::{PeerInfo, TcpState};
 use crate::{ConnId, Status, Time, Tuple, Zone};
 
 /// Packets and bytes of one direction.
@@ -42,10 +42,7 @@ pub enum ProtoInfo {
 impl ProtoInfo {
     pub(crate) fn of(state: &State) -> Self {
         match state {
-            State::Tcp(packed) => {
-                let tcp = Tcp::from(packed);
-                ProtoInfo::Tcp { state: tcp.state(), peers: tcp.peer_info() }
-            }
+            State::Tcp(tcp) => ProtoInfo::Tcp { state: tcp.state(), peers: tcp.peer_info() },
             State::Sctp(s) => ProtoInfo::Sctp { state: s.state(), vtags: s.vtags() },
             _ => ProtoInfo::None,
         }

@@ -76,8 +76,7 @@ pub(crate) fn l4(held: &[u8]) -> Option<L4> {
 /// The inverse of the tuple of the packet that an error quotes.
 fn quoted(family: Family, quote: &[u8]) -> Result<Tuple, Invalid> {
     let Quote { src, dst, protocol, transport } = Quote::read(family, quote).ok_or(Invalid::IcmpQuoteUnreadable)?;
-    let l4 = crate::track::l4(family, protocol, quote.get(transport..).unwrap_or(&[]))
-        .ok_or(Invalid::IcmpQuoteUnreadable)?;
+    let l4 = crate::track::l4(protocol, quote.get(transport..).unwrap_or(&[])).ok_or(Invalid::IcmpQuoteUnreadable)?;
     Tuple { src, dst, protocol, l4 }.inverse().ok_or(Invalid::IcmpQuoteUnknown)
 }
 

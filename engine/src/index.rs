@@ -174,8 +174,10 @@ impl Index {
     #[inline]
     pub fn peek(&self, hash: u64) -> Option<u32> {
         let tag = tag_of(hash);
+        // Where in its line an entry stands cannot be foretold, so the whole line is gone through without a jump.
         let words = self.home(hash)?.0.iter().map(|w| Word(w.load(Ordering::Relaxed)));
-        words.into_iter().find(|w| w.tag() == tag && w.number() != 0).map(Word::number)
+        let number = words.fold(0, |found, word| if word.tag() == tag { word.number() } else { found });
+        (number != 0).then_some(number)
     }
 
     /// Asks about each number under this hash until there is an answer.
@@ -201,19 +203,19 @@ impl Index {
         let tag = tag_of(hash);
         let mut bucket = self.home(hash)?;
         for _ in 0..MOST_LINKS {
-            let words = bucket.0.each_ref().map(|w| {
+            let mut last = Word::EMPTY;
+            // The last word last: what is moved behind it is there before the link is.
+            for word in &bucket.0 {
                 step();
-                Word(w.load(Ordering::Acquire))
-            });
-            for word in words {
-                if word.tag() == tag
-                    && word.number() != 0
-                    && let Some(found) = ask(word.number())
+                last = Word(word.load(Ordering::Acquire));
+                if last.tag() == tag
+                    && last.number() != 0
+                    && let Some(found) = ask(last.number())
                 {
                     return Some(found);
                 }
             }
-            bucket = self.overflow.get(words[WIDTH - 1].as_link()?)?;
+            bucket = self.overflow.get(last.as_link()?)?;
         }
         None
     }

@@ -53,6 +53,7 @@ pub use saved::{Saved, SavedState};
 pub use settings::{PolicyError, RpFilter, SettingError, Settings, Sysctl, TimeoutPolicy, Timeouts};
 pub use stats::{Counter, Stats};
 pub use status::{Hook, Info, Manip, Status};
+pub use table::Seen;
 pub use time::Time;
 pub use track::{Template, Track, Tracked};
 pub use tuple::{Direction, Family, L4, Protocol, Tuple, Zone, ZoneScope, inverse_icmp, is_icmp_query};

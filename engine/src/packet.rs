@@ -41,7 +41,7 @@ pub struct Fragment {
     /// Whether more pieces follow.
     pub more: More,
     /// Where the IPv6 fragment header starts in the packet; 0 for IPv4.
-    pub header: usize,
+    pub header: u32,
 }
 
 /// Whether a fragment is the last.
@@ -70,8 +70,9 @@ pub enum Checksum {
 struct Layout {
     family: Family,
     protocol: Protocol,
-    transport: Option<usize>,
-    wire_len: usize,
+    /// Zero if there is none: the IP header comes first.
+    transport: u32,
+    wire_len: u32,
     fragment: Option<Fragment>,
 }
 
@@ -88,17 +89,25 @@ impl<'a> Packet<'a> {
     ///
     /// `wire_len` is how many bytes from there were on the wire: more than `bytes.len()` if the capture cut the frame.
     /// Bytes beyond the IP length (link padding) are left out of the packet.
+    #[inline(always)]
     pub fn parse(bytes: &'a mut [u8], wire_len: usize) -> Result<Self, Malformed> {
         let layout = layout(bytes, wire_len)?;
-        let end = layout.wire_len.min(bytes.len());
+        let end = (layout.wire_len as usize).min(bytes.len());
         Ok(Packet { bytes: &mut bytes[..end], layout, checksum: Checksum::Unverified })
     }
 
     /// The same packet, and what its link says of its transport checksum.
     #[must_use]
     #[inline]
-    pub fn with_checksum(self, checksum: Checksum) -> Self {
-        Packet { checksum, ..self }
+    pub fn with_checksum(mut self, checksum: Checksum) -> Self {
+        self.set_checksum(checksum);
+        self
+    }
+
+    /// What its link says of its transport checksum.
+    #[inline]
+    pub fn set_checksum(&mut self, checksum: Checksum) {
+        self.checksum = checksum;
     }
 
     /// What is known of its transport checksum.
@@ -186,38 +195,39 @@ impl<'a> Packet<'a> {
     /// Where the transport header starts; `None` for a later fragment and where no transport header can be found.
     #[inline]
     pub fn transport_offset(&self) -> Option<usize> {
-        self.layout.transport
+        let at = self.layout.transport as usize;
+        (at > 0).then_some(at)
     }
 
     /// The transport header and payload, as far as the capture holds them.
     #[inline]
     pub fn transport(&self) -> Option<&[u8]> {
-        self.layout.transport.map(|at| &self.bytes[at..])
+        self.bytes.get(self.transport_offset()?..)
     }
 
     /// The same, to be rewritten.
     #[inline]
     pub fn transport_mut(&mut self) -> Option<&mut [u8]> {
-        let at = self.layout.transport?;
-        Some(&mut self.bytes[at..])
+        let at = self.transport_offset()?;
+        self.bytes.get_mut(at..)
     }
 
     /// Bytes from the transport header to the end of the packet on the wire.
     #[inline]
     pub fn transport_wire_len(&self) -> usize {
-        self.layout.transport.map_or(0, |at| self.layout.wire_len.saturating_sub(at))
+        self.transport_offset().map_or(0, |at| self.wire_len().saturating_sub(at))
     }
 
     /// The IP packet's length on the wire, in bytes, header included: what accounting counts.
     #[inline]
     pub fn wire_len(&self) -> usize {
-        self.layout.wire_len
+        self.layout.wire_len as usize
     }
 
     /// Whether the capture holds less than the wire did.
     #[inline]
     pub fn is_truncated(&self) -> bool {
-        self.bytes.len() < self.layout.wire_len
+        self.bytes.len() < self.wire_len()
     }
 
     /// What makes it a fragment, if it is one.
@@ -233,6 +243,7 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes.get(at..at + N).and_then(|b| b.try_into().ok()).unwrap_or([0; N])
 }
 
+#[inline(always)]
 fn layout(bytes: &[u8], wire_len: usize) -> Result<Layout, Malformed> {
     match bytes.first().map(|b| b >> 4) {
         None => Err(Malformed::ShortHeader { have: 0, need: 20 }),
@@ -242,6 +253,7 @@ fn layout(bytes: &[u8], wire_len: usize) -> Result<Layout, Malformed> {
     }
 }
 
+#[inline(always)]
 fn layout_v4(bytes: &[u8], wire_len: usize) -> Result<Layout, Malformed> {
     if bytes.len() < 20 {
         return Err(Malformed::ShortHeader { have: bytes.len(), need: 20 });
@@ -266,10 +278,12 @@ fn layout_v4(bytes: &[u8], wire_len: usize) -> Result<Layout, Malformed> {
         more: if header.more_fragments() { More::Fragments } else { More::None },
         header: 0,
     });
-    let transport = (offset == 0 && header_len <= bytes.len()).then_some(header_len);
-    Ok(Layout { family: Family::Ipv4, protocol: Protocol(header.protocol().0), transport, wire_len: total, fragment })
+    let transport = if offset == 0 { header_len as u32 } else { 0 };
+    let protocol = Protocol(header.protocol().0);
+    Ok(Layout { family: Family::Ipv4, protocol, transport, wire_len: total as u32, fragment })
 }
 
+#[inline(never)]
 fn layout_v6(bytes: &[u8], wire_len: usize) -> Result<Layout, Malformed> {
     let header =
         Ipv6HeaderSlice::from_slice(bytes).map_err(|_| Malformed::ShortHeader { have: bytes.len(), need: 40 })?;
@@ -287,8 +301,8 @@ fn layout_v6(bytes: &[u8], wire_len: usize) -> Result<Layout, Malformed> {
     Ok(Layout {
         family: Family::Ipv6,
         protocol: Protocol(walk.protocol),
-        transport: walk.transport,
-        wire_len: total,
+        transport: walk.transport.unwrap_or(0) as u32,
+        wire_len: total as u32,
         fragment: walk.fragment,
     })
 }
@@ -334,8 +348,12 @@ fn walk_extensions(held: &[u8], first: u8, enough: usize) -> Walk {
             }
             let field = u16::from_be_bytes(array(held, at + 2));
             let more = if field & 1 != 0 { More::Fragments } else { More::None };
-            walk.fragment =
-                Some(Fragment { id: u32::from_be_bytes(array(held, at + 4)), offset: field & !7, more, header: at });
+            walk.fragment = Some(Fragment {
+                id: u32::from_be_bytes(array(held, at + 4)),
+                offset: field & !7,
+                more,
+                header: at as u32,
+            });
             walk.protocol = *next;
             if field & !7 != 0 {
                 return walk;

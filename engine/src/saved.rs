@@ -21,7 +21,7 @@ use crate::sctp::{SavedSctp, Sctp};
 use crate::settings::Settings;
 use crate::settings::TimeoutPolicy;
 use crate::state::{State, UdpStream};
-use crate::tcp::{PackedTcp, SavedTcp, Tcp};
+use crate::tcp::{SavedTcp, Tcp};
 use crate::udp;
 use crate::{Counters, Family, Protocol, Status, Sysctl, Time, Tuple, Zone};
 
@@ -97,7 +97,7 @@ impl Conn {
             timeouts: extras.timeouts,
             seq_adjust: extras.seq_adjust,
             state: match &*self.lock() {
-                State::Tcp(packed) => SavedState::Tcp(Tcp::from(packed).save()),
+                State::Tcp(tcp) => SavedState::Tcp(tcp.save()),
                 State::Sctp(sctp) => SavedState::Sctp(sctp.save()),
                 State::Udp(stream) => SavedState::Udp(stream.after),
                 State::Stream | State::Gre(_) | State::Icmp | State::Generic => SavedState::None,
@@ -173,7 +173,7 @@ impl Saved {
             return None;
         }
         Some(match (original.protocol, &self.state) {
-            (Protocol::TCP, SavedState::Tcp(tcp)) => State::Tcp(PackedTcp::from(&Tcp::restore(tcp))),
+            (Protocol::TCP, SavedState::Tcp(tcp)) => State::Tcp(Tcp::restore(tcp)),
             (Protocol::SCTP, SavedState::Sctp(sctp)) => State::Sctp(Sctp::restore(sctp)),
             (Protocol::UDP, SavedState::Udp(after)) => State::Udp(UdpStream { after: *after }),
             (Protocol::TCP | Protocol::SCTP | Protocol::UDP, _) => return None,

@@ -210,12 +210,12 @@ pub enum SettingError {
 /// The values in force.
 #[derive(Debug)]
 pub struct Settings {
-    values: Vec<AtomicU32>,
+    values: [AtomicU32; Sysctl::ALL.len()],
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { values: Sysctl::ALL.iter().map(|s| AtomicU32::new(s.default_value())).collect() }
+        Settings { values: std::array::from_fn(|at| AtomicU32::new(Sysctl::ALL[at].default_value())) }
     }
 }
 

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use crate::event::EventMask;
 use crate::sctp::Sctp;
-use crate::tcp::PackedTcp;
+use crate::tcp::Tcp;
 use crate::{Invalid, Sysctl, Time};
 
-/// A protocol's state within a connection.
+/// A protocol's state within a connection. What it holds is packed to two bytes, so that a connection is two lines of memory.
 #[derive(Debug)]
 pub(crate) enum State {
-    Tcp(PackedTcp),
+    Tcp(Tcp),
     /// UDP: when a packet after this time makes the connection a stream.
     Udp(UdpStream),
     /// UDP-Lite: a stream from the first packet after the reply.
@@ -31,14 +31,14 @@ pub(crate) enum State {
 
 /// When a UDP conversation counts as a stream.
 #[derive(Clone, Copy, Debug)]
-#[repr(Rust, packed(4))]
+#[repr(Rust, packed(2))]
 pub(crate) struct UdpStream {
     pub(crate) after: Time,
 }
 
 /// The two timeouts of a GRE conversation. Changing the settings does not touch those that have begun.
 #[derive(Clone, Copy, Debug)]
-#[repr(Rust, packed(4))]
+#[repr(Rust, packed(2))]
 pub(crate) struct GreTimeouts {
     pub(crate) first: Duration,
     pub(crate) stream: Duration,

@@ -16,7 +16,7 @@
 //! Lock order: shards by index; two at most. While they are held only the lists of free memory are locked.
 
 use std::hash::{BuildHasher, Hasher};
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ahash::RandomState;
@@ -24,8 +24,8 @@ use ahash::RandomState;
 use crate::conn::{Conn, ConnRef};
 use crate::index::{Index, Locked};
 use crate::memory::Arena;
-use crate::tuple::Key;
-use crate::{Direction, Tuple, Zone, ZoneScope};
+use crate::tuple::{Key, Name};
+use crate::{Direction, Family, Tuple, Zone, ZoneScope};
 
 /// Why both tuples could not be inserted.
 #[derive(Clone, Debug)]
@@ -34,6 +34,10 @@ pub(crate) struct Taken {
     pub(crate) by: ConnRef,
 }
 
+/// Where what may be a packet's connection was seen: the index's number, or 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen(u32);
+
 #[derive(Debug)]
 pub(crate) struct Table {
     hasher: RandomState,
@@ -41,6 +45,13 @@ pub(crate) struct Table {
     arena: Arena<Conn>,
     /// Whether there ever was a connection whose zone counts in one direction only.
     one_sided: AtomicBool,
+}
+
+/// A tuple in a zone, as it stands in the index.
+struct Hashed {
+    key: Key,
+    v6: (Ipv6Addr, Ipv6Addr),
+    hash: u64,
 }
 
 /// The index's number of one direction of a connection; never 0.
@@ -72,22 +83,22 @@ impl Table {
     }
 
     #[inline]
-    fn hash(&self, tuple: &Tuple, key: &Key) -> u64 {
+    fn hash(&self, key: &Key, v6: &(Ipv6Addr, Ipv6Addr)) -> u64 {
         let mut h = self.hasher.build_hasher();
         let [addresses, rest] = key.words();
         h.write_u64(addresses);
         h.write_u64(rest);
-        if let (IpAddr::V6(src), IpAddr::V6(dst)) = (tuple.src, tuple.dst) {
-            h.write_u128(src.to_bits());
-            h.write_u128(dst.to_bits());
+        if key.family() == Family::Ipv6 {
+            h.write_u128(v6.0.to_bits());
+            h.write_u128(v6.1.to_bits());
         }
         h.finish()
     }
 
     /// The hash under which a packet of this tuple finds its connection, for [`Table::ask`] and [`Table::fetch`].
     #[inline]
-    pub(crate) fn hash_of(&self, tuple: &Tuple, zone: u16) -> u64 {
-        self.hash(tuple, &Key::new(tuple, zone))
+    pub(crate) fn hash_of(&self, name: &Name, zone: u16) -> u64 {
+        self.hash(&name.key.in_zone(zone), &name.v6)
     }
 
     /// Asks for the line of the index that will be needed.
@@ -96,12 +107,27 @@ impl Table {
         self.index.prefetch(hash);
     }
 
-    /// Asks for the connection that will be needed, when its line of the index has come.
+    /// Asks for the connection that will be needed, when its line of the index has come, and says where it was seen.
     #[inline]
-    pub(crate) fn fetch(&self, hash: u64) {
-        if let Some(number) = self.index.peek(hash) {
-            self.arena.prefetch(place(number).0);
+    pub(crate) fn fetch(&self, hash: u64) -> Seen {
+        let Some(number) = self.index.peek(hash) else { return Seen::default() };
+        self.arena.prefetch(place(number).0);
+        Seen(number)
+    }
+
+    /// The same as [`Table::find`], with a look first at where the connection was seen.
+    #[inline]
+    pub(crate) fn find_seen(&self, name: &Name, zone: Zone, seen: Seen) -> Option<(ConnRef, Direction)> {
+        if seen != Seen::default() && zone == Zone::DEFAULT && !self.one_sided.load(Ordering::Relaxed) {
+            let (slot, dir) = place(seen.0);
+            if let Some(conn) = self.at(slot)
+                && conn.carries(dir, &name.key, &name.v6)
+            {
+                let dir = conn.direction_met(dir, name);
+                return Some((conn, dir));
+            }
         }
+        self.find(name, zone)
     }
 
     /// The connection to which a packet of this tuple belongs, and the packet's direction.
@@ -109,26 +135,24 @@ impl Table {
     /// The zone may count in one direction only: then the tuple is looked for as an original in the zone, and as a reply
     /// in zone 0 (or the other way round).
     #[inline]
-    pub(crate) fn find(&self, tuple: &Tuple, zone: Zone) -> Option<(ConnRef, Direction)> {
+    pub(crate) fn find(&self, name: &Name, zone: Zone) -> Option<(ConnRef, Direction)> {
         let as_original = zone.id(Direction::Original);
         let as_reply = zone.id(Direction::Reply);
-        self.find_in(tuple, as_original, zone)
-            .or_else(|| if as_reply == as_original { None } else { self.find_in(tuple, as_reply, zone) })
+        self.find_in(name, as_original, zone)
+            .or_else(|| if as_reply == as_original { None } else { self.find_in(name, as_reply, zone) })
     }
 
     #[inline]
-    fn find_in(&self, tuple: &Tuple, id: u16, zone: Zone) -> Option<(ConnRef, Direction)> {
-        let key = Key::new(tuple, id);
-        let hash = self.hash(tuple, &key);
+    fn find_in(&self, name: &Name, id: u16, zone: Zone) -> Option<(ConnRef, Direction)> {
+        let key = name.key.in_zone(id);
+        let hash = self.hash(&key, &name.v6);
         let meets = |number| {
             let (slot, dir) = place(number);
             let conn = self.at(slot)?;
-            if !conn.carries(dir, &key, tuple) || zone.id(dir) != id {
+            if !conn.carries(dir, &key, &name.v6) || zone.id(dir) != id {
                 return None;
             }
-            // Of two tuples that are the same (a host that talks to itself on one port) only the first stands here; as
-            // measured, what carries it is a reply.
-            let dir = if conn.carries(Direction::Reply, &key, tuple) { Direction::Reply } else { dir };
+            let dir = conn.direction_met(dir, &Name { key, ..*name });
             Some((conn, dir))
         };
         if !self.one_sided.load(Ordering::Relaxed) {
@@ -149,16 +173,14 @@ impl Table {
 
     /// The connection that has this reply tuple, if `zone` is its zone: found in either direction.
     pub(crate) fn find_reply(&self, tuple: &Tuple, zone: Zone) -> Option<(ConnRef, Direction)> {
-        let id = zone.id(Direction::Reply);
-        self.find_in(tuple, id, zone)
+        self.find_in(&Name::new(tuple), zone.id(Direction::Reply), zone)
     }
 
     /// A direction of a connection, and its hash.
-    fn key(&self, conn: &Conn, dir: Direction) -> (Tuple, Key, u64) {
-        let tuple = conn.tuple(dir);
-        let key = Key::new(&tuple, conn.zone().id(dir));
-        let hash = self.hash(&tuple, &key);
-        (tuple, key, hash)
+    fn key(&self, conn: &Conn, dir: Direction) -> Hashed {
+        let (Name { key, v6 }, zone) = conn.name(dir);
+        let key = key.in_zone(zone);
+        Hashed { key, v6, hash: self.hash(&key, &v6) }
     }
 
     /// Inserts both tuples or neither.
@@ -168,14 +190,14 @@ impl Table {
         if conn.zone().scope != ZoneScope::Both {
             self.one_sided.store(true, Ordering::Relaxed);
         }
-        let mut locked = self.index.lock(original.2, reply.2);
+        let mut locked = self.index.lock(original.hash, reply.hash);
         self.vacant(&locked, &original, conn, Direction::Original)?;
         self.vacant(&locked, &reply, conn, Direction::Reply)?;
         conn.0.keep();
-        locked.put(original.2, number(conn, Direction::Original));
+        locked.put(original.hash, number(conn, Direction::Original));
         // A connection whose two tuples are the same (a host that talks to itself on one port) stands once.
-        if reply.1 != original.1 || reply.0 != original.0 {
-            locked.put(reply.2, number(conn, Direction::Reply));
+        if reply.key != original.key || reply.v6 != original.v6 {
+            locked.put(reply.hash, number(conn, Direction::Reply));
         }
         Ok(())
     }
@@ -185,7 +207,7 @@ impl Table {
     fn vacant(
         &self,
         locked: &Locked<'_>,
-        (tuple, key, hash): &(Tuple, Key, u64),
+        Hashed { key, v6, hash }: &Hashed,
         conn: &Conn,
         own: Direction,
     ) -> Result<(), Taken> {
@@ -193,14 +215,14 @@ impl Table {
         let taken = locked.find(*hash, |number| {
             let (slot, dir) = place(number);
             let other = self.at(slot)?;
-            (other.carries(dir, key, tuple) && id == conn.zone().id(dir)).then_some(other)
+            (other.carries(dir, key, v6) && id == conn.zone().id(dir)).then_some(other)
         });
         taken.map_or(Ok(()), |by| Err(Taken { by }))
     }
 
     /// Takes both tuples out. Answers whether they were there.
     pub(crate) fn remove(&self, conn: &ConnRef) -> bool {
-        let [original, reply] = [Direction::Original, Direction::Reply].map(|dir| self.key(conn, dir).2);
+        let [original, reply] = [Direction::Original, Direction::Reply].map(|dir| self.key(conn, dir).hash);
         let mut locked = self.index.lock(original, reply);
         let there = locked.take(original, number(conn, Direction::Original));
         locked.take(reply, number(conn, Direction::Reply));
@@ -224,7 +246,7 @@ impl Table {
     /// Up to `most` connections that stand near where the tuple would stand.
     pub(crate) fn near(&self, tuple: &Tuple, zone: u16, most: usize) -> Vec<ConnRef> {
         let mut conns = Vec::new();
-        self.index.near(self.hash_of(tuple, zone), most, |number| conns.extend(self.at(place(number).0)));
+        self.index.near(self.hash_of(&Name::new(tuple), zone), most, |number| conns.extend(self.at(place(number).0)));
         conns
     }
 }

@@ -21,14 +21,12 @@ use std::fmt;
 use crate::{Direction, Invalid, Packet, Sysctl, checksum};
 
 mod exception;
-mod packed;
 mod segment;
 mod track;
 mod transition;
 pub mod window;
 
 pub use exception::{Ceiling, Exception};
-pub(crate) use packed::PackedTcp;
 pub(crate) use segment::Segment;
 pub use track::{Before, Expected, SavedTcp};
 pub(crate) use track::{Standing, Tcp};

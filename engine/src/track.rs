@@ -16,17 +16,21 @@ use crate::observe::Observer;
 use crate::sctp::{self, Sctp};
 use crate::settings::Timeouts;
 use crate::state::{Assured, State, Update};
-use crate::tcp::{self, PackedTcp, Segment, Standing, Tcp, Verify};
+use crate::table::Seen;
+use crate::tcp::{self, Segment, Standing, Tcp, Verify};
+use crate::tuple::Name;
 use crate::{
     Checksum, Ct, Direction, Family, Gone, Hook, Info, Invalid, L4, Packet, Protocol, Status, Sysctl, Time, Tuple, Zone,
 };
 use crate::{icmp, udp};
 
-/// What rules before tracking decided about a packet.
+/// What is known of a packet's connection before it is tracked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Template {
-    /// The zone to look in.
+    /// The zone to look in, which rules before tracking decided.
     pub zone: Zone,
+    /// Where [`Engine::look_ahead`] saw it. It is looked at first, and changes nothing else.
+    pub seen: Seen,
 }
 
 /// A packet and its connection.
@@ -64,7 +68,8 @@ enum Transport<'p> {
 const MOST_REOPENINGS: usize = 4;
 
 /// The transport part of a tuple, if there is enough of the transport header to read it.
-pub(crate) fn l4(family: Family, protocol: Protocol, transport: &[u8]) -> Option<L4> {
+#[inline]
+pub(crate) fn l4(protocol: Protocol, transport: &[u8]) -> Option<L4> {
     match protocol {
         p if p.has_ports() => match transport {
             [s1, s0, d1, d0, ..] => {
@@ -74,18 +79,26 @@ pub(crate) fn l4(family: Family, protocol: Protocol, transport: &[u8]) -> Option
         },
         Protocol::ICMP | Protocol::ICMPV6 => icmp::l4(transport),
         Protocol::GRE => gre(transport),
-        _ => {
-            let _ = family;
-            Some(L4::None)
-        }
+        _ => Some(L4::None),
     }
 }
 
 impl Packet<'_> {
     /// The tuple by which its connection is looked up; `None` if there is not enough of it.
     pub fn tuple(&self) -> Option<Tuple> {
-        let l4 = l4(self.family(), self.protocol(), self.transport()?)?;
+        let l4 = l4(self.protocol(), self.transport()?)?;
         Some(Tuple { src: self.src(), dst: self.dst(), protocol: self.protocol(), l4 })
+    }
+
+    /// The same as it is looked up.
+    #[inline]
+    fn name(&self) -> Option<Name> {
+        match (self.family(), self.bytes()) {
+            (Family::Ipv4, [_, _, _, _, _, _, _, _, _, _, _, _, a, b, c, d, e, f, g, h, ..]) => {
+                Name::of_v4([*a, *b, *c, *d, *e, *f, *g, *h], self.protocol(), self.transport()?)
+            }
+            _ => self.tuple().map(|tuple| Name::new(&tuple)),
+        }
     }
 
     /// If it is an ICMP error, the tuple of the packet that it quotes.
@@ -127,14 +140,17 @@ impl Engine {
         let is_asked = hook == Hook::Prerouting && self.settings().is_on(Sysctl::Checksum);
         let verify =
             if is_asked && packet.checksum() == Checksum::Unverified { Verify::Checksum } else { Verify::Nothing };
-        let answer = self.decide(packet, verify, template, now, observer);
-        if let Track::Invalid(why) = &answer {
-            let is_icmp = matches!(packet.protocol(), Protocol::ICMP | Protocol::ICMPV6);
-            self.stats().count_invalid(*why, is_icmp && !matches!(why, Invalid::IcmpUnsolicited(_)));
-        }
-        answer
+        self.decide(packet, verify, template, now, observer)
     }
 
+    /// The tracker says no.
+    fn refuse(&self, packet: &Packet<'_>, why: Invalid) -> Track {
+        let is_icmp = matches!(packet.protocol(), Protocol::ICMP | Protocol::ICMPV6);
+        self.stats().count_invalid(why, is_icmp && !matches!(why, Invalid::IcmpUnsolicited(_)));
+        Track::Invalid(why)
+    }
+
+    #[inline]
     fn decide(
         &self,
         packet: &Packet<'_>,
@@ -143,9 +159,10 @@ impl Engine {
         now: Time,
         observer: &mut impl Observer,
     ) -> Track {
-        let Some(held) = packet.transport() else { return Track::Invalid(Invalid::NoTransport) };
-        let protocol = packet.protocol();
-        let checked = match protocol {
+        if packet.transport().is_none() {
+            return self.refuse(packet, Invalid::NoTransport);
+        }
+        let checked = match packet.protocol() {
             Protocol::TCP => tcp::check(packet, verify).map(Transport::Tcp),
             Protocol::UDP => udp::check(packet, verify).map(|()| Transport::Other),
             Protocol::UDPLITE => udp::check_lite(packet, verify).map(|()| Transport::Other),
@@ -153,29 +170,26 @@ impl Engine {
             Protocol::ICMP | Protocol::ICMPV6 => match self.check_icmp(packet, verify, template, observer) {
                 Ok(answer) => return answer,
                 Err(None) => Ok(Transport::Other),
-                Err(Some(why)) => Err(why),
+                Err(Some(why)) => return self.refuse(packet, why),
             },
             _ => Ok(Transport::Other),
         };
-        let is_icmp = matches!(protocol, Protocol::ICMP | Protocol::ICMPV6);
-        let tuple =
-            l4(packet.family(), protocol, held).map(|l4| Tuple { src: packet.src(), dst: packet.dst(), protocol, l4 });
-        let (transport, tuple) = match (checked, tuple) {
-            (Ok(transport), Some(tuple)) => (transport, tuple),
-            (Ok(_), None) => return Track::Invalid(Invalid::ShortPacket),
+        let name = packet.name();
+        // By reference: what is moved about costs more than what is asked of it.
+        let (transport, name) = match (&checked, &name) {
+            (Ok(transport), Some(name)) => (transport, name),
+            (Ok(_), None) => return self.refuse(packet, Invalid::ShortPacket),
             // Linux finds or makes the connection first: in a full table what is not fit for one is lost like what is.
-            (Err(_), Some(tuple)) if !is_icmp && !self.has_room(&tuple, template, now, observer) => {
-                return Track::TableFull;
-            }
-            (Err(why), _) => return Track::Invalid(why),
+            (Err(_), Some(name)) if !self.has_room(name, template, now, observer) => return Track::TableFull,
+            (Err(why), _) => return self.refuse(packet, *why),
         };
 
         for _ in 0..MOST_REOPENINGS {
-            let found = self.table().find(&tuple, template.zone);
-            observer.lookup(&tuple, template.zone, found.as_ref().map(|(c, d)| (c.id(), *d)));
+            let found = self.table().find_seen(name, template.zone, template.seen);
+            observer.lookup(&name.tuple(), template.zone, found.as_ref().map(|(c, d)| (c.id(), *d)));
             let (ct, dir) = match found {
                 Some((conn, dir)) => (Ct::Confirmed(conn), dir),
-                None => match self.open(&tuple, &transport, template, now, observer) {
+                None => match self.open(packet, &name.tuple(), transport, template, now, observer) {
                     Ok(unconfirmed) => {
                         observer.opened(&unconfirmed);
                         (Ct::Unconfirmed(unconfirmed), Direction::Original)
@@ -190,13 +204,13 @@ impl Engine {
                 Direction::Original if status.contains(Status::EXPECTED) => Info::Related,
                 Direction::Original => Info::New,
             };
-            match self.update(&ct, &transport, dir, now, observer) {
+            match self.update(&ct, transport, dir, now, observer) {
                 Update::Invalid { why, timeout } => {
                     if let (Some(timeout), Ct::Confirmed(conn)) = (timeout, &ct) {
                         observer.timeout(timeout, Some(Sysctl::TcpTimeoutUnacknowledged));
                         self.restart(conn, now, timeout);
                     }
-                    return Track::Invalid(why);
+                    return self.refuse(packet, why);
                 }
                 Update::Reopen => {
                     if let Ct::Confirmed(conn) = &ct
@@ -236,7 +250,7 @@ impl Engine {
             }
             return Track::Tracked(Tracked { ct, dir, info });
         }
-        Track::Invalid(Invalid::NoTransport)
+        self.refuse(packet, Invalid::NoTransport)
     }
 
     /// ICMP: `Ok` if that settles it, `Err(None)` if the message goes the common way.
@@ -258,7 +272,7 @@ impl Engine {
             icmp::Kind::Message => Err(None),
             icmp::Kind::Untracked => Ok(Track::Untracked),
             icmp::Kind::Error(tuple) => {
-                let found = self.table().find(&tuple, template.zone);
+                let found = self.table().find(&Name::new(&tuple), template.zone);
                 observer.lookup(&tuple, template.zone, found.as_ref().map(|(c, d)| (c.id(), *d)));
                 let (conn, dir) = found.ok_or(Invalid::IcmpQuoteUnknown)?;
                 if !icmp::is_addressed_to(packet, conn.tuple(dir).dst) {
@@ -270,20 +284,21 @@ impl Engine {
     }
 
     /// Whether there is a connection for a packet, or room for one.
-    fn has_room(&self, tuple: &Tuple, template: &Template, now: Time, observer: &mut impl Observer) -> bool {
-        self.table().find(tuple, template.zone).is_some() || self.make_room(tuple, template.zone, now, observer)
+    fn has_room(&self, name: &Name, template: &Template, now: Time, observer: &mut impl Observer) -> bool {
+        self.table().find(name, template.zone).is_some() || self.make_room(&name.tuple(), template.zone, now, observer)
     }
 
     /// Makes a connection for a packet that belongs to none.
     fn open(
         &self,
+        packet: &Packet<'_>,
         tuple: &Tuple,
         transport: &Transport<'_>,
         template: &Template,
         now: Time,
         observer: &mut impl Observer,
     ) -> Result<Unconfirmed, Track> {
-        let refuse = Track::Invalid;
+        let refuse = |why| self.refuse(packet, why);
         let kind = match tuple.l4 {
             L4::Icmp { kind, .. } => kind,
             _ => 0,
@@ -295,7 +310,7 @@ impl Engine {
         }
         let state = match (tuple.protocol, transport) {
             (Protocol::TCP, Transport::Tcp(segment)) => {
-                State::Tcp(PackedTcp::from(&Tcp::open(segment, self.settings()).map_err(refuse)?))
+                State::Tcp(Tcp::open(segment, self.settings()).map_err(refuse)?)
             }
             (Protocol::SCTP, Transport::Sctp(body)) => State::Sctp(Sctp::open(body).map_err(refuse)?),
             (Protocol::UDP, _) => State::Udp(udp::open(now)),
@@ -346,12 +361,9 @@ impl Engine {
             assured: Assured::AsBefore,
         };
         match (&mut *state, transport) {
-            (State::Tcp(packed), Transport::Tcp(segment)) => {
+            (State::Tcp(tcp), Transport::Tcp(segment)) => {
                 let standing = Standing { status, remaining, settings, timeouts };
-                let mut tcp = Tcp::from(&*packed);
-                let update = tcp.update(segment, dir, &standing, observer);
-                *packed = PackedTcp::from(&tcp);
-                update
+                tcp.update(segment, dir, &standing, observer)
             }
             (State::Sctp(sctp), Transport::Sctp(body)) => {
                 let step = sctp.update(body, dir, &timeouts, observer);

@@ -324,24 +324,48 @@ impl Key {
         if self.rest & 1 == 0 { Family::Ipv4 } else { Family::Ipv6 }
     }
 
+    #[inline]
     pub(crate) fn zone(&self) -> u16 {
         (self.rest >> 16) as u16
     }
 
+    #[inline]
     pub(crate) fn protocol(&self) -> Protocol {
         Protocol((self.rest >> 8) as u8)
     }
 
     /// The addresses, if it is of IPv4.
+    #[inline]
     pub(crate) fn v4(&self) -> (Ipv4Addr, Ipv4Addr) {
         (Ipv4Addr::from_bits((self.addresses >> 32) as u32), Ipv4Addr::from_bits(self.addresses as u32))
+    }
+
+    /// The key of an IPv4 packet of a protocol with ports, in zone 0, from the eight bytes of its addresses and the four of its ports.
+    #[inline]
+    pub(crate) fn of_ports(addresses: [u8; 8], ports: [u8; 4], protocol: Protocol) -> Key {
+        Key {
+            addresses: u64::from_be_bytes(addresses),
+            rest: u64::from(u32::from_be_bytes(ports)) << 32 | u64::from(protocol.0) << 8,
+        }
+    }
+
+    /// The same in another zone.
+    #[inline]
+    pub(crate) fn in_zone(self, zone: u16) -> Key {
+        Key { rest: self.rest & !(0xffff << 16) | u64::from(zone) << 16, ..self }
+    }
+
+    /// Source and destination port, or what else identifies the conversation.
+    #[inline]
+    pub(crate) fn ids(&self) -> (u16, u16) {
+        ((self.rest >> 48) as u16, (self.rest >> 32) as u16)
     }
 
     /// The tuple between these addresses.
     #[inline]
     pub(crate) fn tuple(&self, src: IpAddr, dst: IpAddr) -> Tuple {
         let protocol = self.protocol();
-        let (src_id, dst_id) = ((self.rest >> 48) as u16, (self.rest >> 32) as u16);
+        let (src_id, dst_id) = self.ids();
         let l4 = match protocol {
             p if p.has_ports() => L4::Ports { src: src_id, dst: dst_id },
             Protocol::ICMP | Protocol::ICMPV6 => {
@@ -352,6 +376,54 @@ impl Key {
             _ => L4::None,
         };
         Tuple { src, dst, protocol, l4 }
+    }
+}
+
+/// A tuple as it is looked up: its key in zone 0, and what the key has no room for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name {
+    pub(crate) key: Key,
+    /// Source and destination, if they are IPv6; else not read.
+    pub(crate) v6: (Ipv6Addr, Ipv6Addr),
+}
+
+impl Name {
+    /// The name of an IPv4 packet, from the eight bytes of its addresses and its transport header; `None` if there is not enough of it.
+    #[inline]
+    pub(crate) fn of_v4(addresses: [u8; 8], protocol: Protocol, transport: &[u8]) -> Option<Name> {
+        if protocol.has_ports() {
+            let ports = transport.first_chunk::<4>()?;
+            return Some(Name::v4(Key::of_ports(addresses, *ports, protocol)));
+        }
+        let [s1, s2, s3, s4, d1, d2, d3, d4] = addresses;
+        let l4 = crate::track::l4(protocol, transport)?;
+        Some(Name::new(&Tuple { src: [s1, s2, s3, s4].into(), dst: [d1, d2, d3, d4].into(), protocol, l4 }))
+    }
+
+    #[inline]
+    pub(crate) fn v4(key: Key) -> Name {
+        Name { key, v6: (Ipv6Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED) }
+    }
+
+    #[inline]
+    pub(crate) fn new(tuple: &Tuple) -> Name {
+        let key = Key::new(tuple, 0);
+        match (tuple.src, tuple.dst) {
+            (IpAddr::V6(src), IpAddr::V6(dst)) => Name { key, v6: (src, dst) },
+            _ => Name::v4(key),
+        }
+    }
+
+    /// The tuple that it names.
+    #[inline]
+    pub(crate) fn tuple(&self) -> Tuple {
+        match self.key.family() {
+            Family::Ipv4 => {
+                let (src, dst) = self.key.v4();
+                self.key.tuple(src.into(), dst.into())
+            }
+            Family::Ipv6 => self.key.tuple(self.v6.0.into(), self.v6.1.into()),
+        }
     }
 }
 

@@ -18,7 +18,7 @@
 //!
 //! Sources: RFC 1624, RFC 768, RFC 3828, RFC 9260, RFC 2637; measured.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 use uct_engine::checksum::{self, Delta};
@@ -74,56 +74,71 @@ pub(crate) struct Target<'a> {
 
 /// Makes one end of a packet look like that of `wanted`. On `Err` nothing has changed.
 pub(crate) fn mangle(target: Target<'_>, wanted: &Tuple, manip: Manip) -> Result<(), Refusal> {
-    let Target { bytes, family, transport, held } = target;
-    let (at, len) = match (family, manip) {
-        (Family::Ipv4, Manip::Src) => (12, 4),
-        (Family::Ipv4, Manip::Dst) => (16, 4),
-        (Family::Ipv6, Manip::Src) => (8, 16),
-        (Family::Ipv6, Manip::Dst) => (24, 16),
-    };
     let new = match manip {
         Manip::Src => wanted.src,
         Manip::Dst => wanted.dst,
     };
-    let Some(old) = bytes.get(at..at + len).and_then(address) else { return Ok(()) };
-    if Family::of(new) != family {
-        return Ok(());
+    match (target.family, new) {
+        (Family::Ipv4, IpAddr::V4(new)) => mangle_v4(target, wanted.protocol, wanted.l4, new, manip),
+        (Family::Ipv6, IpAddr::V6(new)) => mangle_v6(target, wanted.protocol, wanted.l4, new, manip),
+        _ => Ok(()),
     }
-    let addresses = Delta::default().addr(old, new);
+}
+
+/// The same in IPv4: one end gets the address `new` and its identifier in `l4`.
+#[inline]
+pub(crate) fn mangle_v4(
+    target: Target<'_>,
+    protocol: Protocol,
+    l4: L4,
+    new: Ipv4Addr,
+    manip: Manip,
+) -> Result<(), Refusal> {
+    let Target { bytes, transport, held, .. } = target;
+    let at = match manip {
+        Manip::Src => 12,
+        Manip::Dst => 16,
+    };
+    let Some(old) = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>) else { return Ok(()) };
+    let addresses = Delta::default().double_word(u32::from_be_bytes(*old), new.to_bits());
     if let Some(segment) = transport.and_then(|at| bytes.get_mut(at..)) {
-        transport_header(segment, wanted, manip, addresses, held)?;
+        transport_header(segment, protocol, l4, manip, addresses, held)?;
     }
-    if family == Family::Ipv4 {
-        update(bytes, 10, addresses);
-    }
-    match new {
-        IpAddr::V4(a) => bytes[at..at + len].copy_from_slice(&a.octets()),
-        IpAddr::V6(a) => bytes[at..at + len].copy_from_slice(&a.octets()),
-    }
+    update(bytes, 10, addresses);
+    bytes[at..at + 4].copy_from_slice(&new.octets());
     Ok(())
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
-        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+fn mangle_v6(target: Target<'_>, protocol: Protocol, l4: L4, new: Ipv6Addr, manip: Manip) -> Result<(), Refusal> {
+    let Target { bytes, transport, held, .. } = target;
+    let at = match manip {
+        Manip::Src => 8,
+        Manip::Dst => 24,
+    };
+    let Some(old) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) else { return Ok(()) };
+    let addresses = Delta::default().addr(IpAddr::from(*old), IpAddr::V6(new));
+    if let Some(segment) = transport.and_then(|at| bytes.get_mut(at..)) {
+        transport_header(segment, protocol, l4, manip, addresses, held)?;
     }
+    bytes[at..at + 16].copy_from_slice(&new.octets());
+    Ok(())
 }
 
+#[inline]
 fn transport_header(
     segment: &mut [u8],
-    wanted: &Tuple,
+    protocol: Protocol,
+    l4: L4,
     manip: Manip,
     addresses: Delta,
     held: Held,
 ) -> Result<(), Refusal> {
     const NEED: usize = 8;
-    let protocol = wanted.protocol;
     let is_known = protocol.has_ports() || matches!(protocol, Protocol::ICMP | Protocol::ICMPV6 | Protocol::GRE);
     if is_known && segment.len() < NEED && held == Held::Whole {
         return Err(Refusal::Cut { protocol, have: segment.len(), need: NEED });
     }
-    match (protocol, wanted.l4) {
+    match (protocol, l4) {
         (Protocol::TCP, L4::Ports { src, dst }) => {
             let delta = port(segment, manip, src, dst, addresses);
             // With less than a whole header the checksum stays as it is even where it could be reached.
@@ -170,6 +185,7 @@ fn transport_header(
 }
 
 /// Writes the port of one end; returns what that does to a checksum.
+#[inline]
 fn port(segment: &mut [u8], manip: Manip, src: u16, dst: u16, delta: Delta) -> Delta {
     match manip {
         Manip::Src => word(segment, 0, src, delta),
@@ -178,6 +194,7 @@ fn port(segment: &mut [u8], manip: Manip, src: u16, dst: u16, delta: Delta) -> D
 }
 
 /// Writes one word, if it is there; returns what that does to a checksum.
+#[inline]
 fn word(bytes: &mut [u8], at: usize, new: u16, delta: Delta) -> Delta {
     let Some(place) = bytes.get_mut(at..at + 2) else { return delta };
     let old = u16::from_be_bytes([place[0], place[1]]);
@@ -186,6 +203,7 @@ fn word(bytes: &mut [u8], at: usize, new: u16, delta: Delta) -> Delta {
 }
 
 /// Updates the checksum at `at`, if it is there.
+#[inline]
 fn update(bytes: &mut [u8], at: usize, delta: Delta) {
     if let Some(place) = bytes.get_mut(at..at + 2) {
         let new = delta.apply(u16::from_be_bytes([place[0], place[1]]));

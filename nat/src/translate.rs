@@ -25,7 +25,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use uct_engine::checksum::{self, Delta};
-use uct_engine::{Conn, Direction, Family, Hook, Info, Manip, Packet, Protocol, Quote, Status, Tuple};
+use uct_engine::{Conn, Direction, Family, Hook, Info, L4, Manip, Packet, Protocol, Quote, Status, Tuple};
 
 use crate::mangle::{self, Held, Refusal, Target};
 
@@ -61,7 +61,7 @@ pub enum Rewrite {
 /// Rewrites a packet at a hook. On `Err` nothing has changed, and the packet is to be dropped.
 ///
 /// `out` is the interface by which the packet leaves; it counts at postrouting only.
-#[inline]
+#[inline(always)]
 pub fn translate(
     packet: &mut Packet<'_>,
     conn: &Conn,
@@ -83,6 +83,21 @@ pub fn translate(
     if !is_translated(conn.status(), dir, manip) {
         return Ok(Rewrite::Nothing);
     }
+    if let Some([src, dst]) = conn.ends_v4(dir.inverse()) {
+        let (from, to) = match manip {
+            Manip::Src => (packet.src(), dst),
+            Manip::Dst => (packet.dst(), src),
+        };
+        let (protocol, l4) = (conn.protocol(), L4::Ports { src: dst.1, dst: src.1 });
+        mangle::mangle_v4(whole(packet), protocol, l4, to.0, manip)?;
+        return Ok(Rewrite::Header(Change { manip, from, to: IpAddr::V4(to.0), id: to.1 }));
+    }
+    rewrite_header(packet, conn, dir, manip)
+}
+
+/// One end of a packet that is not of IPv4, or has no ports.
+#[inline(never)]
+fn rewrite_header(packet: &mut Packet<'_>, conn: &Conn, dir: Direction, manip: Manip) -> Result<Rewrite, Refusal> {
     let Some(wanted) = conn.tuple(dir.inverse()).inverse() else { return Ok(Rewrite::Nothing) };
     let change = change(packet.src(), packet.dst(), &wanted, manip);
     mangle::mangle(whole(packet), &wanted, manip)?;
@@ -124,6 +139,7 @@ pub(crate) fn whole<'a>(packet: &'a mut Packet<'_>) -> Target<'a> {
 const ICMP_HEADER: usize = 8;
 
 /// An ICMP error: both headers, and the checksum over the inner one.
+#[cold]
 fn error(packet: &mut Packet<'_>, conn: &Conn, dir: Direction, manip: Manip) -> Result<Rewrite, Refusal> {
     const REDIRECT: u8 = 5;
     let (family, held, protocol) = (packet.family(), held(packet), packet.protocol());

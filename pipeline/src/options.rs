@@ -38,6 +38,7 @@
 mod tests;
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use uct_engine::checksum;
 
@@ -87,7 +88,7 @@ pub struct Options {
     route: Option<Route>,
     security: Option<Found>,
     /// Where the address stands that is to be that of the way out.
-    place: Option<usize>,
+    place: Option<u8>,
     changed: bool,
 }
 
@@ -101,10 +102,22 @@ struct Route {
 /// One option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Found {
-    at: usize,
-    len: usize,
+    at: u8,
+    len: u8,
     /// Whether the option got something.
     got: bool,
+}
+
+impl Found {
+    /// The option at this byte of a header, which has no more than sixty.
+    fn new(at: usize, option: &[u8]) -> Found {
+        Found { at: at as u8, len: option.len() as u8, got: false }
+    }
+
+    fn range(&self) -> Range<usize> {
+        let at = usize::from(self.at);
+        at..at + usize::from(self.len)
+    }
 }
 
 impl Options {
@@ -146,19 +159,19 @@ impl Options {
         match kind {
             RECORD_ROUTE => {
                 let place = pointer(option, 3, self.record.is_some())?;
-                let mut found = Found { at, len: option.len(), got: false };
+                let mut found = Found::new(at, option);
                 if place < option.len() {
                     write(option, place, reader.address.octets()).ok_or(2_usize)?;
                     option[2] += 4;
                     found.got = true;
-                    self.place = Some(at + place);
+                    self.place = u8::try_from(at + place).ok();
                     self.changed = true;
                 }
                 self.record = Some(found);
             }
             TIMESTAMP => {
                 let place = pointer(option, 4, self.stamp.is_some())?;
-                let mut found = Found { at, len: option.len(), got: false };
+                let mut found = Found::new(at, option);
                 self.changed |= stamp(option, place, &mut found, reader)?;
                 self.stamp = Some(found);
             }
@@ -170,7 +183,7 @@ impl Options {
                 self.route = Some(Route { has_been: next.min(option.len()) >= FIRST_HOP + 4 });
             }
             SECURITY => {
-                self.security = Some(Found { at, len: option.len(), got: false });
+                self.security = Some(Found::new(at, option));
                 return Err(if option.len() < 8 { 1 } else { 2 });
             }
             ROUTER_ALERT if option.len() < 4 => return Err(1),
@@ -191,7 +204,7 @@ impl Options {
             return;
         }
         if let (Some(place), Some(address)) = (self.place, address) {
-            let _ = write(header, place, address.octets());
+            let _ = write(header, place.into(), address.octets());
         }
         header[CHECKSUM..CHECKSUM + 2].fill(0);
         let sum = !checksum::sum(header);
@@ -206,7 +219,7 @@ impl Options {
         }
         let mut options = Vec::new();
         if let Some(found) = self.record {
-            let mut option = header.get(found.at..found.at + found.len)?.to_vec();
+            let mut option = header.get(found.range())?.to_vec();
             let place = usize::from(option[2]) - 1;
             if found.got && place < option.len() {
                 write(&mut option, place, reader.address.octets())?;
@@ -215,7 +228,7 @@ impl Options {
             options.extend(option);
         }
         if let Some(found) = self.stamp {
-            let mut option = header.get(found.at..found.at + found.len)?.to_vec();
+            let mut option = header.get(found.range())?.to_vec();
             let place = usize::from(option[2]) - 1;
             if found.got && place < option.len() {
                 let mut again = Found { got: false, ..found };
@@ -224,7 +237,7 @@ impl Options {
             options.extend(option);
         }
         if let Some(found) = self.security {
-            options.extend(header.get(found.at..found.at + found.len)?);
+            options.extend(header.get(found.range())?);
         }
         options.resize(options.len().next_multiple_of(4), END);
         Some(options)

@@ -42,6 +42,10 @@ use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use uct_engine::RpFilter;
 
+mod ranges;
+
+use ranges::{Ranges, Way};
+
 /// Hashed without a seed: the keys are the router's own addresses, and no packet can add one.
 type Set<K> = std::collections::HashSet<K, BuildHasherDefault<ahash::AHasher>>;
 type Map<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<ahash::AHasher>>;
@@ -125,10 +129,12 @@ impl Entry {
     }
 }
 
-/// The routes of a router. Fixed once built; a lookup reads two hash tables and one trie.
+/// The routes of a router. Fixed once built; a lookup reads two hash tables and one trie, and in IPv4 mostly only a short list.
 #[derive(Clone, Debug)]
 pub struct Routes {
     v4: PrefixMap<Ipv4Net, Entry>,
+    /// What `v4`, `own4` and `broadcast` say, as ranges.
+    ranges: Ranges,
     v6: PrefixMap<Ipv6Net, Entry>,
     own4: Set<Ipv4Addr>,
     broadcast: Map<Ipv4Addr, Dev>,
@@ -146,6 +152,7 @@ impl Routes {
     pub fn new(topology: &Topology) -> Self {
         let mut routes = Routes {
             v4: PrefixMap::new(),
+            ranges: Ranges::default(),
             v6: PrefixMap::new(),
             own4: Set::default(),
             broadcast: Map::default(),
@@ -170,7 +177,32 @@ impl Routes {
             let entry = Entry { dev: route.dev, gateway: route.via, source: None };
             routes.add(route.to, entry);
         }
+        routes.ranges = routes.ranges_v4();
         routes
+    }
+
+    fn ranges_v4(&self) -> Ranges {
+        /// Where the addresses begin that are nobody's own: "this host", loopback, multicast, broadcast; and what comes after.
+        const SPECIAL: [u32; 6] = [1, 127 << 24, 128 << 24, 224 << 24, 240 << 24, u32::MAX];
+        let after = |last: Ipv4Addr| last.to_bits().checked_add(1);
+        let single = |address: &Ipv4Addr| [Some(address.to_bits()), after(*address)];
+        let changes = self.v4.iter().flat_map(|(net, _)| [Some(net.network().to_bits()), after(net.broadcast())]);
+        let changes = changes.chain(self.own4.iter().chain(self.broadcast.keys()).flat_map(single));
+        Ranges::new(changes.flatten().chain(SPECIAL).collect(), |address| {
+            let is_odd = address.is_unspecified()
+                || address.is_loopback()
+                || address.is_multicast()
+                || address.is_broadcast()
+                || self.own4.contains(&address)
+                || self.broadcast.contains_key(&address);
+            match self.longest_v4(address) {
+                _ if is_odd => Way::Odd,
+                None => Way::None,
+                Some(Entry { dev, gateway: Some(IpAddr::V4(gateway)), .. }) => Way::Route(*dev, Some(*gateway)),
+                Some(Entry { dev, gateway: None, .. }) => Way::Route(*dev, None),
+                Some(Entry { gateway: Some(IpAddr::V6(_)), .. }) => Way::Odd,
+            }
+        })
     }
 
     fn own_v4(&mut self, dev: Dev, net: Ipv4Net) {
@@ -226,15 +258,25 @@ impl Routes {
     }
 
     /// Where a packet goes that came in by `iif`.
+    #[inline]
     pub fn input(&self, iif: Dev, source: IpAddr, destination: IpAddr) -> Answer {
         match (source, destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => self.input_v4(source, destination),
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                match (self.ranges.way(source), self.ranges.way(destination)) {
+                    (Way::Odd, _) | (_, Way::Odd) => self.input_v4(source, destination),
+                    (_, Way::None) => Answer::NoRoute,
+                    (_, Way::Route(dev, gateway)) => {
+                        Answer::Forward(Hop { dev, next: IpAddr::V4(gateway.unwrap_or(destination)) })
+                    }
+                }
+            }
             (IpAddr::V6(source), IpAddr::V6(destination)) => self.input_v6(iif, source, destination),
             // No packet has addresses of two versions; a translator that made one has no route for it.
             _ => Answer::NoRoute,
         }
     }
 
+    /// One rule after the other.
     fn input_v4(&self, source: Ipv4Addr, destination: Ipv4Addr) -> Answer {
         use Refusal::{MartianDestination, MartianSource, NotJoined};
         let own_source = self.own4.contains(&source);
@@ -425,6 +467,7 @@ impl Routes {
     ///
     /// `filter` is `rp_filter`. `redirects` says that senders are told of shorter ways: to do so Linux asks for the way back to
     /// the source of what goes back out by the same interface, and then finds out that it is a broadcast address.
+    #[inline]
     pub fn refuse_source(
         &self,
         iif: Dev,
@@ -443,6 +486,12 @@ impl Routes {
         if source.is_unspecified() || !(filters || (goes_back && redirects)) {
             return None;
         }
+        self.refuse_way_back(iif, source, filter)
+    }
+
+    /// The same where it is asked for.
+    fn refuse_way_back(&self, iif: Dev, source: Ipv4Addr, filter: RpFilter) -> Option<Refusal> {
+        let filters = filter != RpFilter::Off;
         if self.broadcast.contains_key(&source) {
             return Some(Refusal::MartianSource);
         }

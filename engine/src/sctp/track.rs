@@ -29,6 +29,7 @@ const NONE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An association's SCTP state.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(2))]
 pub(crate) struct Sctp {
     state: SctpState,
     /// The tag that each direction carries; 0 if it is not known.

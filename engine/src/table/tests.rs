@@ -70,7 +70,7 @@ proptest! {
             }
             for c in &live {
                 for d in [Direction::Original, Direction::Reply] {
-                    let found = table.find(&c.tuple(d), c.zone());
+                    let found = table.find(&Name::new(&c.tuple(d)), c.zone());
                     prop_assert!(found.is_some_and(|(f, _)| model.iter().any(|(.., id)| *id == f.id().0)));
                 }
             }
@@ -87,8 +87,8 @@ fn a_one_sided_zone_is_found_from_both_sides() {
     let original = tuple(1, 2, 10, 20);
     let reply = tuple(2, 1, 20, 10);
     table.insert(&conn(&table, 1, original, reply, zone)).unwrap();
-    assert_eq!(table.find(&original, zone).map(|f| f.1), Some(Direction::Original));
-    assert_eq!(table.find(&reply, Zone::DEFAULT).map(|f| f.1), Some(Direction::Reply));
-    assert!(table.find(&original, Zone::DEFAULT).is_none());
-    assert!(table.find(&original, Zone { id: 5, scope: ZoneScope::Original }).is_none());
+    assert_eq!(table.find(&Name::new(&original), zone).map(|f| f.1), Some(Direction::Original));
+    assert_eq!(table.find(&Name::new(&reply), Zone::DEFAULT).map(|f| f.1), Some(Direction::Reply));
+    assert!(table.find(&Name::new(&original), Zone::DEFAULT).is_none());
+    assert!(table.find(&Name::new(&original), Zone { id: 5, scope: ZoneScope::Original }).is_none());
 }

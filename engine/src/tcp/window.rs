@@ -38,8 +38,9 @@ use crate::observe::Observer;
 use crate::reason::Bound;
 use crate::{Direction, Invalid};
 
-/// A sequence number; compared modulo 2³².
+/// A sequence number; compared modulo 2³². (Packed, for a connection keeps eleven of them.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(Rust, packed(2))]
 pub struct Seq(pub u32);
 
 impl Seq {
@@ -97,8 +98,9 @@ bitflags! {
     }
 }
 
-/// What the tracker knows of one end.
+/// What the tracker knows of one end. (Packed, for a connection keeps two of them.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(Rust, packed(2))]
 pub struct Peer {
     /// Highest sequence number + length that it sent.
     pub end: Seq,

@@ -228,9 +228,9 @@ fn a_protocol_without_ports_cannot_be_mended() {
 fn a_zone_of_one_direction_sees_the_clash_and_one_of_both_does_not() {
     for (scope, clash) in [(ZoneScope::Original, true), (ZoneScope::Both, false)] {
         let mut w = world();
-        w.template = Template { zone: Zone { id: 5, scope } };
+        w.template = Template { zone: Zone { id: 5, scope }, ..Template::default() };
         w.udp("10.0.0.2", 4000, SERVER, MASQUERADE).1.unwrap();
-        w.template = Template { zone: Zone { id: 6, scope } };
+        w.template = Template { zone: Zone { id: 6, scope }, ..Template::default() };
         assert_eq!(w.udp("10.0.0.3", 4000, SERVER, MASQUERADE).0.taken_by.is_some(), clash);
     }
 }

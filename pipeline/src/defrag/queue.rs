@@ -44,7 +44,7 @@ impl<'p> Arrival<'p> {
         let (bytes, wire_len) = (packet.bytes(), packet.wire_len());
         let split = match packet.family() {
             Family::Ipv4 => packet.ip_header_len(),
-            Family::Ipv6 => fragment.header,
+            Family::Ipv6 => fragment.header as usize,
         };
         let payload_at = match packet.family() {
             Family::Ipv4 => split,

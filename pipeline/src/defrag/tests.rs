@@ -71,7 +71,7 @@ fn brief(packet: &[u8]) -> String {
     let packet = Packet::parse(&mut bytes, wire_len).unwrap();
     let header = match packet.family() {
         Family::Ipv4 => packet.ip_header_len(),
-        Family::Ipv6 => packet.fragment().map_or(40, |f| f.header + 8),
+        Family::Ipv6 => packet.fragment().map_or(40, |f| f.header as usize + 8),
     };
     let (offset, more) = packet.fragment().map_or((0, More::None), |f| (f.offset, f.more));
     let pre = if packet.family() == Family::Ipv6 && packet.bytes()[6] == 60 { "pre " } else { "" };
@@ -565,7 +565,7 @@ fn recorded_from_the_kernel() {
     let anonymous = |packet: &mut Vec<u8>| {
         let mut copy = packet.clone();
         let len = copy.len();
-        let header = Packet::parse(&mut copy, len).ok().and_then(|p| p.fragment()).map_or(0, |f| f.header);
+        let header = Packet::parse(&mut copy, len).ok().and_then(|p| p.fragment()).map_or(0, |f| f.header as usize);
         if header > 0 {
             packet[header + 4..header + 8].fill(0);
         }

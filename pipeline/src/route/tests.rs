@@ -250,3 +250,71 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn ranges_answer_as_the_rules_do() {
+    let (_, routes) = lab();
+    // Each change and what is around it, against each other.
+    let near = |text: &str| {
+        let IpAddr::V4(address) = ip(text) else { panic!("{text}") };
+        let bits = address.to_bits();
+        [bits.saturating_sub(1), bits, bits.saturating_add(1)].map(Ipv4Addr::from)
+    };
+    let texts = [
+        "0.0.0.0",
+        "0.255.255.255",
+        "10.0.0.0",
+        "10.1.0.0",
+        "10.1.255.255",
+        "10.255.255.255",
+        "126.255.255.255",
+        "127.255.255.255",
+        "192.168.1.0",
+        "192.168.1.1",
+        "192.168.1.255",
+        "203.0.113.0",
+        "203.0.113.1",
+        "203.0.113.2",
+        "203.0.113.255",
+        "223.255.255.255",
+        "224.0.0.1",
+        "239.255.255.255",
+        "255.255.255.255",
+        "8.8.8.8",
+    ];
+    let addresses: Vec<Ipv4Addr> = texts.into_iter().flat_map(near).collect();
+    let mut by_rule = 0;
+    for source in &addresses {
+        for destination in &addresses {
+            let answer = routes.input(Dev(0), (*source).into(), (*destination).into());
+            assert_eq!(answer, routes.input_v4(*source, *destination), "{source} to {destination}");
+            by_rule += u32::from([source, destination].iter().any(|a| routes.ranges.way(**a) == Way::Odd));
+        }
+    }
+    assert!(by_rule > 0 && by_rule < (addresses.len() * addresses.len()) as u32, "{by_rule}");
+}
+
+proptest! {
+    #[test]
+    fn ranges_answer_as_the_rules_do_for_any_routes(
+        nets in prop::collection::vec((any::<u32>(), 0u8..=32, any::<bool>()), 0..12),
+        addresses in prop::collection::vec(any::<u32>(), 8),
+    ) {
+        let mut topology = lab().0;
+        for (address, len, is_via) in &nets {
+            let Ok(net) = Ipv4Net::new((*address).into(), *len) else { continue };
+            let via = is_via.then(|| ip("192.168.1.7"));
+            topology.routes.push(crate::topology::Route { to: IpNet::V4(net.trunc()), via, dev: Dev(0) });
+        }
+        let routes = Routes::new(&topology);
+        let edges = nets.iter().filter_map(|(address, len, _)| Ipv4Net::new((*address).into(), *len).ok());
+        let edges = edges.flat_map(|n| {
+            let (first, last) = (n.network().to_bits(), n.broadcast().to_bits());
+            [first, last, first.wrapping_sub(1), last.wrapping_add(1)]
+        });
+        for destination in edges.chain(addresses.iter().copied()).map(Ipv4Addr::from) {
+            let source = Ipv4Addr::from(addresses[0]);
+            prop_assert_eq!(routes.input(Dev(0), source.into(), destination.into()), routes.input_v4(source, destination));
+        }
+    }
+}

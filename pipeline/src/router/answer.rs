@@ -5,10 +5,12 @@
 //! quotation is translated back to what the sender knows. (Measured: a traceroute to a forwarded port shows the router with
 //! the public address in its quotation.)
 
+use std::mem;
+
 use uct_engine::{Ct, Family, Info, Packet, Tracked};
 use uct_nat::rules::Reject;
 
-use super::{Cause, Emit, Observer, Origin, Passing, Router, Tracking};
+use super::{Cause, Emit, Observer, Origin, Passing, Router, Tally, Tracking};
 use crate::defrag::Expired;
 use crate::icmp_error::{self, Message, Silence};
 use crate::route;
@@ -33,7 +35,13 @@ pub(super) enum Answer {
 
 impl Router {
     /// Sends the answer to a packet that came in, if it may have one.
-    pub(super) fn answer(&self, p: Passing<'_>, answer: Answer, out: &mut impl Emit, observer: &mut impl Observer) {
+    pub(super) fn answer(
+        &self,
+        p: &mut Passing<'_>,
+        answer: Answer,
+        out: &mut Tally<'_, impl Emit>,
+        observer: &mut impl Observer,
+    ) {
         let family = p.packet.family();
         let mut bytes = Vec::new();
         let message = match answer {
@@ -68,7 +76,7 @@ impl Router {
             Origin::Interface(dev) => Some(dev),
             Origin::Own | Origin::Loopback => None,
         };
-        if self.build(message, &p, iif, &mut bytes, observer) {
+        if self.build(message, p, iif, &mut bytes, observer) {
             self.send_answer(p, bytes, out, observer);
         }
     }
@@ -103,14 +111,14 @@ impl Router {
 
     pub(super) fn send_answer(
         &self,
-        p: Passing<'_>,
+        p: &mut Passing<'_>,
         mut bytes: Vec<u8>,
-        out: &mut impl Emit,
+        out: &mut Tally<'_, impl Emit>,
         observer: &mut impl Observer,
     ) {
         let len = bytes.len();
         let Ok(packet) = Packet::parse(&mut bytes, len) else { return };
-        let tracking = match p.tracking {
+        let tracking = match mem::replace(&mut p.tracking, Tracking::Before) {
             Tracking::Tracked(Tracked { ct, dir, .. }) => {
                 Tracking::Tracked(Tracked { ct, dir: dir.inverse(), info: Info::Related })
             }
@@ -122,11 +130,16 @@ impl Router {
         };
         self.stats.answered.count();
         observer.began(Cause::Answer, &packet);
-        self.output(Passing { tracking, link, ..Passing::new(packet, p.at, Origin::Own) }, out, observer);
+        self.output(&mut Passing { tracking, link, ..Passing::new(packet, p.at, Origin::Own) }, out, observer);
     }
 
     /// A datagram did not become whole in time; its sender is told where Linux tells it.
-    pub(super) fn reassembly_failed(&self, expired: &Expired, out: &mut impl Emit, observer: &mut impl Observer) {
+    pub(super) fn reassembly_failed(
+        &self,
+        expired: &Expired,
+        out: &mut Tally<'_, impl Emit>,
+        observer: &mut impl Observer,
+    ) {
         let Some(mut first) = expired.first.clone() else { return };
         // A piece that was trimmed to a multiple of eight bytes still claims its old length.
         let claimed = match first[..] {
@@ -142,9 +155,9 @@ impl Router {
         let message = Message::reassembly_time_exceeded(expired.family);
         let mut bytes = Vec::new();
         let iif = self.toward(packet.src());
-        let p = Passing::new(packet, expired.at, iif.map_or(Origin::Own, Origin::Interface));
+        let mut p = Passing::new(packet, expired.at, iif.map_or(Origin::Own, Origin::Interface));
         if self.build(message, &p, iif, &mut bytes, observer) {
-            self.send_answer(p, bytes, out, observer);
+            self.send_answer(&mut p, bytes, out, observer);
         }
     }
 }

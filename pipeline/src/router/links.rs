@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use uct_engine::{Family, Packet, Sysctl, Time};
 
-use super::{Emit, Observer, Origin, Passing, Router, interface};
+use super::{Emit, Observer, Origin, Passing, Router, Tally, interface};
 use crate::icmp_error::{self, Message, Peers, Turn};
 use crate::link::Mac;
 use crate::route::Routes;
@@ -83,7 +83,8 @@ impl Router {
         }
         let mut answer = Vec::new();
         icmp_error::build(message, &packet, source, self.draw(), &[], &mut answer);
-        self.send_answer(Passing { link, ..Passing::new(packet, at, Origin::Own) }, answer, out, observer);
+        let mut p = Passing { link, ..Passing::new(packet, at, Origin::Own) };
+        self.send_answer(&mut p, answer, &mut Tally::new(out, &self.stats), observer);
     }
 
     /// Nobody behind `dev` has the link address of a packet's next hop: its sender is told.
@@ -103,10 +104,10 @@ impl Router {
             Family::Ipv4 => Some(dev),
             Family::Ipv6 => self.toward(packet.src()).or(Some(dev)),
         };
-        let p = Passing::new(packet, at, Origin::Own);
+        let mut p = Passing::new(packet, at, Origin::Own);
         let mut answer = Vec::new();
         if self.build(message, &p, iif, &mut answer, observer) {
-            self.send_answer(p, answer, out, observer);
+            self.send_answer(&mut p, answer, &mut Tally::new(out, &self.stats), observer);
         }
     }
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use uct_engine::{Engine, Hook, Packet, Sysctl, Time};
+use uct_engine::{Engine, Hook, Packet, Seen, Sysctl, Time};
 use uct_nat::rules::{IfName, Ruleset, Step};
 use uct_nat::{Draw, Nat, Seeded};
 
@@ -51,6 +51,7 @@ mod rules;
 mod stats;
 mod stops;
 mod swap;
+mod tally;
 
 use answer::Answer;
 pub use drop::{Drop, RuleId};
@@ -59,6 +60,7 @@ use passing::{Halt, Origin, Passing, Tracking};
 pub use stats::Stats;
 use stops::interface;
 pub use swap::{Change, InForce};
+use tally::Tally;
 
 /// How many connections are destroyed between two looks at the clock.
 const EXPIRY_BATCH: usize = 1024;
@@ -241,6 +243,7 @@ impl Router {
 
     /// Lets time pass until `now`: connections and incomplete datagrams that ran out are gone, each at its own time.
     pub fn pass_time(&self, now: Time, out: &mut impl Emit, observer: &mut impl Observer) {
+        let out = &mut Tally::new(out, &self.stats);
         while self.engine.expire_telling(now, EXPIRY_BATCH, observer) == EXPIRY_BATCH {}
         self.nat.forget_gone(&self.engine);
         loop {
@@ -264,12 +267,26 @@ impl Router {
 
     /// The way of a packet that arrives: stops 2 to 8, in strict order.
     pub fn receive(&self, arrival: Arrival<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Fate {
-        self.stats.received.count();
-        let fate = match self.gather(arrival, out, observer) {
+        self.take(arrival, Seen::default(), &mut Tally::new(out, &self.stats), observer)
+    }
+
+    #[inline]
+    fn take(
+        &self,
+        arrival: Arrival<'_>,
+        seen: Seen,
+        out: &mut Tally<'_, impl Emit>,
+        observer: &mut impl Observer,
+    ) -> Fate {
+        out.received();
+        let fate = match self.gather(arrival, seen, out, observer) {
             Ok(fate) => fate,
-            Err(why) => return self.refuse(why, observer),
+            Err(why) => {
+                observer.dropped(&why);
+                Fate::Dropped(why)
+            }
         };
-        self.stats.count(&fate, &self.stats.forwarded);
+        out.fate(&fate);
         fate
     }
 
@@ -285,13 +302,14 @@ impl Router {
         observer: &mut impl Observer,
         mut fate: impl FnMut(usize, Fate),
     ) {
+        let out = &mut Tally::new(out, &self.stats);
         let mut first = 0;
         for batch in arrivals.chunks_mut(Engine::BATCH) {
-            self.engine.look_ahead(batch.iter().map(|arrival| &*arrival.bytes));
-            for (n, arrival) in batch.iter_mut().enumerate() {
+            let seen = self.engine.look_ahead(batch.iter().map(|arrival| &*arrival.bytes));
+            for (n, (arrival, seen)) in batch.iter_mut().zip(seen).enumerate() {
                 let Arrival { at, iif, wire_len, link, offload, .. } = *arrival;
                 let arrival = Arrival { at, iif, bytes: &mut *arrival.bytes, wire_len, link, offload };
-                fate(first + n, self.receive(arrival, out, observer));
+                fate(first + n, self.take(arrival, seen, out, observer));
             }
             first += batch.len();
         }
@@ -305,13 +323,20 @@ impl Router {
     }
 
     /// Stops 2 and 3: parse, and put fragments together.
-    fn gather(&self, arrival: Arrival<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Drop> {
+    fn gather(
+        &self,
+        arrival: Arrival<'_>,
+        seen: Seen,
+        out: &mut Tally<'_, impl Emit>,
+        observer: &mut impl Observer,
+    ) -> Result<Fate, Drop> {
         let Arrival { at, iif, bytes, wire_len, link, offload } = arrival;
         let arrived = |packet| Passing {
             addressed: Addressed { link, delivery: None },
             ..Passing::new(packet, at, Origin::Interface(iif))
         };
-        let packet = Packet::parse(bytes, wire_len).map_err(Drop::Malformed)?.with_checksum(offload.checksum);
+        let mut packet = Packet::parse(bytes, wire_len).map_err(Drop::Malformed)?;
+        packet.set_checksum(offload.checksum);
         if packet.is_truncated() {
             self.stats.truncated.count();
         }
@@ -320,12 +345,15 @@ impl Router {
             return Err(Drop::Route(why));
         }
         if packet.fragment().is_none() {
-            return Ok(self.pass(Passing { offload, ..arrived(packet) }, out, observer));
+            let mut p = arrived(packet);
+            p.offload = offload;
+            p.template.seen = seen;
+            return Ok(self.pass(&mut p, out, observer));
         }
         match self.defrag.lock().gather(at, &packet) {
             Gathered::AsIs { lost } => {
                 self.stats.fragments_lost.add(lost.into());
-                Ok(self.pass(arrived(packet), out, observer))
+                Ok(self.pass(&mut arrived(packet), out, observer))
             }
             Gathered::Held { lost } => {
                 self.stats.fragments_lost.add(lost.into());
@@ -340,15 +368,15 @@ impl Router {
                 let defrag::Datagram { mut bytes, wire_len, fragmented, fragments } = *datagram;
                 let whole = Packet::parse(&mut bytes, wire_len).map_err(Drop::Malformed)?;
                 observer.whole(&whole, fragments);
-                let passing = Passing { fragmented: Some(fragmented), ..arrived(whole) };
-                Ok(self.pass(passing, out, observer))
+                let mut p = Passing { fragmented: Some(fragmented), ..arrived(whole) };
+                Ok(self.pass(&mut p, out, observer))
             }
         }
     }
 
     /// Stops 4 to 8; an answer that a drop calls for is sent from here.
-    fn pass(&self, mut p: Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Fate {
-        match self.route(&mut p, out, observer) {
+    fn pass(&self, p: &mut Passing<'_>, out: &mut Tally<'_, impl Emit>, observer: &mut impl Observer) -> Fate {
+        match self.route(p, out, observer) {
             Ok(fate) => fate,
             Err(Halt { why, answer }) => {
                 observer.dropped(&why);
@@ -361,7 +389,12 @@ impl Router {
     }
 
     /// Prerouting, then where the packet goes from there.
-    fn route(&self, p: &mut Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Halt> {
+    fn route(
+        &self,
+        p: &mut Passing<'_>,
+        out: &mut Tally<'_, impl Emit>,
+        observer: &mut impl Observer,
+    ) -> Result<Fate, Halt> {
         self.traverse(p, Hook::Prerouting, observer)?;
         p.pull_for_routing();
         let answer = match p.origin {
@@ -402,7 +435,7 @@ impl Router {
         &self,
         p: &mut Passing<'_>,
         hop: Hop,
-        out: &mut impl Emit,
+        out: &mut Tally<'_, impl Emit>,
         observer: &mut impl Observer,
     ) -> Result<Fate, Halt> {
         p.hop = Some(hop);
@@ -431,7 +464,7 @@ impl Router {
         &self,
         p: &mut Passing<'_>,
         hop: Hop,
-        out: &mut impl Emit,
+        out: &mut Tally<'_, impl Emit>,
         observer: &mut impl Observer,
     ) -> Result<Fate, Halt> {
         p.hop = Some(hop);
@@ -441,7 +474,12 @@ impl Router {
     }
 
     /// To the router itself; on the way the packet's connection is confirmed.
-    fn input(&self, p: &mut Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Result<Fate, Halt> {
+    fn input(
+        &self,
+        p: &mut Passing<'_>,
+        out: &mut Tally<'_, impl Emit>,
+        observer: &mut impl Observer,
+    ) -> Result<Fate, Halt> {
         self.traverse(p, Hook::Input, observer)?;
         p.offload.complete(p.packet.bytes_mut());
         observer.delivered(&p.packet);
@@ -468,7 +506,7 @@ impl Router {
         &self,
         p: &mut Passing<'_>,
         hop: Hop,
-        out: &mut impl Emit,
+        out: &mut Tally<'_, impl Emit>,
         observer: &mut impl Observer,
     ) -> Result<(), Halt> {
         let (wire_len, mtu, at) = (p.packet.wire_len(), self.mtu(hop.dev), p.at);
@@ -483,7 +521,6 @@ impl Router {
         let bytes = p.packet.bytes();
         let mut emit = |bytes: &[u8], wire_len: usize| {
             let emitted = Emitted { at, dev: hop.dev, next: hop.next, bytes, wire_len, offload };
-            self.stats.sent.count();
             observer.sent(&emitted);
             out.emit(emitted);
         };

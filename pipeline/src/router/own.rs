@@ -9,7 +9,7 @@
 
 use uct_engine::{Hook, Packet, Time};
 
-use super::{Cause, Drop, Emit, Fate, Halt, Observer, Origin, Passing, Router};
+use super::{Cause, Drop, Emit, Fate, Halt, Observer, Origin, Passing, Router, Tally};
 use crate::route;
 use crate::topology::Dev;
 
@@ -36,20 +36,26 @@ impl Router {
         out: &mut impl Emit,
         observer: &mut impl Observer,
     ) -> Fate {
-        self.stats.received.count();
+        let out = &mut Tally::new(out, &self.stats);
+        out.received();
         let packet = match Packet::parse(bytes, wire_len) {
             Ok(packet) => packet,
             Err(why) => return self.refuse(Drop::Malformed(why), observer),
         };
         observer.began(Cause::Own, &packet);
-        let fate = self.output(Passing { link, ..Passing::new(packet, at, Origin::Own) }, out, observer);
+        let fate = self.output(&mut Passing { link, ..Passing::new(packet, at, Origin::Own) }, out, observer);
         self.stats.count(&fate, &self.stats.own);
         fate
     }
 
     /// From the output hook on. Errors about own packets are not answered: whoever sent them is here.
-    pub(super) fn output(&self, mut p: Passing<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Fate {
-        match self.try_output(&mut p, out, observer) {
+    pub(super) fn output(
+        &self,
+        p: &mut Passing<'_>,
+        out: &mut Tally<'_, impl Emit>,
+        observer: &mut impl Observer,
+    ) -> Fate {
+        match self.try_output(p, out, observer) {
             Ok(fate) => fate,
             Err(Halt { why, .. }) => {
                 observer.dropped(&why);
@@ -61,7 +67,7 @@ impl Router {
     pub(super) fn try_output(
         &self,
         p: &mut Passing<'_>,
-        out: &mut impl Emit,
+        out: &mut Tally<'_, impl Emit>,
         observer: &mut impl Observer,
     ) -> Result<Fate, Halt> {
         let before = p.packet.dst();

@@ -11,7 +11,11 @@ const ICMP_HEADER: usize = 8;
 
 impl Passing<'_> {
     /// Routing looks for a socket of the packet's own host, and so at its whole TCP header.
+    #[inline]
     pub(super) fn pull_for_routing(&mut self) {
+        if self.fragmented.is_none() {
+            return;
+        }
         // In IPv6 only where no other header stands between.
         let directly = self.packet.family() == Family::Ipv4 || self.packet.bytes().get(6) == Some(&Protocol::TCP.0);
         if self.packet.protocol() == Protocol::TCP && directly {
@@ -20,17 +24,15 @@ impl Passing<'_> {
     }
 
     /// The tracker pulls SCTP's header when it verifies the checksum.
+    #[inline]
     pub(super) fn pull_for_tracking(&mut self) {
-        if self.packet.protocol() == Protocol::SCTP {
+        if self.fragmented.is_some() && self.packet.protocol() == Protocol::SCTP {
             self.pull(SCTP_HEADER);
         }
     }
 
     /// NAT pulls what it rewrites; of an ICMP error it pulls the quoted IP header even if it rewrites nothing.
-    pub(super) fn pull_for_nat(&mut self, info: Info, rewrite: &Rewrite) {
-        if self.fragmented.is_none() {
-            return;
-        }
+    pub(super) fn pull_for_nat(&mut self, info: Info, rewrite: Rewrite) {
         let is_icmp = matches!(self.packet.protocol(), Protocol::ICMP | Protocol::ICMPV6);
         if info == Info::Related && is_icmp {
             let ip = match self.packet.family() {

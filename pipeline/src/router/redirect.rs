@@ -12,13 +12,19 @@ use std::net::IpAddr;
 
 use uct_engine::{Info, Packet, Tracked};
 
-use super::{Cause, Emit, Observer, Origin, Passing, Router, Tracking};
+use super::{Cause, Emit, Observer, Origin, Passing, Router, Tally, Tracking};
 use crate::icmp_error::{Message, Turn};
 use crate::route::Hop;
 
 impl Router {
     /// Sends the redirect that a packet on its way to `hop` calls for, if any.
-    pub(super) fn redirect(&self, p: &mut Passing<'_>, hop: Hop, out: &mut impl Emit, observer: &mut impl Observer) {
+    pub(super) fn redirect(
+        &self,
+        p: &mut Passing<'_>,
+        hop: Hop,
+        out: &mut Tally<'_, impl Emit>,
+        observer: &mut impl Observer,
+    ) {
         let (IpAddr::V4(_), IpAddr::V4(next)) = (p.packet.src(), hop.next) else { return };
         let calls_for_one = p.origin == Origin::Interface(hop.dev)
             && self.engine.settings().sends_redirects()

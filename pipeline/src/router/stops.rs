@@ -69,8 +69,10 @@ impl Router {
         match uct_nat::translate(&mut p.packet, &tracked.ct, tracked.dir, tracked.info, hook, out) {
             Ok(rewrite) => {
                 observer.rewritten(hook, &rewrite, &p.packet);
-                let info = tracked.info;
-                p.pull_for_nat(info, &rewrite);
+                if p.fragmented.is_some() {
+                    let info = tracked.info;
+                    p.pull_for_nat(info, rewrite);
+                }
                 Ok(())
             }
             Err(why) => {
@@ -106,6 +108,13 @@ impl Router {
 
     /// Stop 8, first half: a new connection enters the table, and what happened to it is told.
     pub(super) fn confirm(&self, p: &mut Passing<'_>, observer: &mut impl Observer) -> Result<(), Halt> {
+        if let Tracking::Tracked(Tracked { ct: Ct::Confirmed(conn), .. }) = &p.tracking {
+            self.engine.leaves(conn, p.at);
+            if observer.is_listening() {
+                observer.confirmed(&Confirm::Known(conn.clone()));
+            }
+            return Ok(());
+        }
         // An answer does not confirm the connection of the packet that it answers: that was refused, or goes on itself.
         let is_answer = |t: &Tracked| matches!(t.ct, Ct::Unconfirmed(_)) && t.dir == Direction::Reply;
         if matches!(&p.tracking, Tracking::Tracked(tracked) if is_answer(tracked)) {
