@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use uct_engine::{Engine, Time};
 use uct_pipeline::capture::{Ahead, CaptureError, Frame, Interface, Reader, Source};
+use uct_pipeline::link::LinkType;
 use uct_pipeline::replay::{ReadAhead, Replay, ReplayError};
 use uct_pipeline::router::Router;
 use uct_pipeline::topology::{Entry, Topology};
@@ -60,6 +61,10 @@ impl Source for Capture {
     fn is_ready(&self) -> bool {
         self.from.is_ready()
     }
+
+    fn peek(&self, n: usize) -> Option<(LinkType, &[u8])> {
+        self.from.peek(n)
+    }
 }
 
 impl Source for From {
@@ -74,6 +79,13 @@ impl Source for From {
         match self {
             From::Start(s) => s.interfaces(),
             From::ReadAhead(s) => s.interfaces(),
+        }
+    }
+
+    fn peek(&self, n: usize) -> Option<(LinkType, &[u8])> {
+        match self {
+            From::Start(s) => s.peek(n),
+            From::ReadAhead(s) => s.peek(n),
         }
     }
 

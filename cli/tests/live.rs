@@ -68,8 +68,15 @@ impl Live {
         let mut bytes = udp(&Ip::new(address(from.0), address(to.0)), from.1, to.1, b"?");
         let wire_len = bytes.len();
         let iif = self.router.topology().dev(["lan", "wan"][iface]).unwrap();
-        let arrival =
-            Arrival { at: self.clock.now(), iif, bytes: &mut bytes, wire_len, link: None, offload: Offload::default() };
+        let arrival = Arrival {
+            at: self.clock.now(),
+            iif,
+            bytes: &mut bytes,
+            wire_len,
+            link: None,
+            offload: Offload::default(),
+            seen: uct_engine::Seen::default(),
+        };
         let mut last = Last::default();
         let fate = self.router.receive(arrival, &mut last, &mut Silent);
         let Some(out) = last.0 else { return Err(fate) };

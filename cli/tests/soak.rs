@@ -187,8 +187,15 @@ fn packets(router: &Router, clock: &dyn Clock, ended: &AtomicBool) -> u64 {
             bytes.clear();
             bytes.extend_from_slice(flow);
             let wire_len = bytes.len();
-            let arrival =
-                Arrival { at: clock.now(), iif, bytes: &mut bytes, wire_len, link: None, offload: Default::default() };
+            let arrival = Arrival {
+                at: clock.now(),
+                iif,
+                bytes: &mut bytes,
+                wire_len,
+                link: None,
+                offload: Default::default(),
+                seen: Default::default(),
+            };
             let fate = router.receive(arrival, &mut left, &mut Silent);
             assert!(matches!(fate, Fate::Sent(_)), "{fate:?}");
         }

@@ -38,6 +38,31 @@ pub struct Engine {
     expectations: Expectations,
 }
 
+/// Where the connections of packets that come next were seen, in their order ([`Engine::look_ahead`]).
+#[derive(Clone, Debug)]
+pub struct Ahead {
+    seen: [Seen; Engine::BATCH],
+    next: usize,
+    count: usize,
+}
+
+impl Default for Ahead {
+    fn default() -> Self {
+        Ahead { seen: [Seen::default(); Engine::BATCH], next: 0, count: 0 }
+    }
+}
+
+impl Iterator for Ahead {
+    type Item = Seen;
+
+    #[inline]
+    fn next(&mut self) -> Option<Seen> {
+        let seen = *self.seen[..self.count].get(self.next)?;
+        self.next += 1;
+        Some(seen)
+    }
+}
+
 /// The answer of stop 8.
 #[derive(Debug)]
 pub enum Confirm {
@@ -130,24 +155,30 @@ impl Engine {
     /// all that tracking costs in a large table. It changes nothing: what it guesses wrong is only slower. Of the packets, the
     /// first [`Engine::BATCH`] count. The answer says where each packet's connection was seen, for its [`crate::Template`].
     #[inline]
-    pub fn look_ahead<'a>(&self, packets: impl IntoIterator<Item = &'a [u8]>) -> [Seen; Engine::BATCH] {
-        let mut seen = [Seen::default(); Engine::BATCH];
+    pub fn look_ahead<'a>(&self, packets: impl IntoIterator<Item = &'a [u8]>) -> Ahead {
+        let mut ahead = Ahead::default();
+        if self.count() < Engine::FEW {
+            return ahead;
+        }
         let mut hashes = [None; Engine::BATCH];
-        let mut count = 0;
         for (place, bytes) in hashes.iter_mut().zip(packets) {
             *place = glance(bytes).map(|name| self.table.hash_of(&name, 0));
             if let Some(hash) = *place {
                 self.table.ask(hash);
             }
-            count += 1;
+            ahead.count += 1;
         }
-        for (seen, hash) in seen.iter_mut().zip(&hashes[..count]) {
+        for (seen, hash) in ahead.seen.iter_mut().zip(&hashes[..ahead.count]) {
             if let Some(hash) = *hash {
                 *seen = self.table.fetch(hash);
             }
         }
-        seen
+        ahead
     }
+
+    /// So few connections are in a core's cache anyway: it costs more to ask for them than to wait.
+    /// (Without optimisation there are tests, which are to look ahead in small tables, too.)
+    const FEW: usize = if cfg!(debug_assertions) { 1 } else { 4096 };
 
     /// How many packets [`Engine::look_ahead`] looks at.
     pub const BATCH: usize = 64;

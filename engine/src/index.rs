@@ -272,23 +272,12 @@ impl Index {
     /// Puts an entry into the chain of a bucket, whose shard is locked.
     fn append<'a>(&'a self, mut bucket: &'a Bucket, entry: Word) {
         loop {
-            let mut place = None;
-            let mut link = None;
-            for (n, word) in bucket.0.iter().enumerate() {
-                let there = Word(word.load(Ordering::Relaxed));
-                if there == Word::EMPTY && place.is_none() {
-                    place = Some(n);
-                }
-                if n == WIDTH - 1 {
-                    link = there.as_link();
-                }
-            }
-            if let Some(place) = place {
+            if let Some(place) = bucket.0.iter().find(|word| word.load(Ordering::Relaxed) == Word::EMPTY.0) {
                 step();
-                bucket.0[place].store(entry.0, Ordering::Release);
+                place.store(entry.0, Ordering::Release);
                 return;
             }
-            if let Some(link) = link {
+            if let Some(link) = Word(bucket.0[WIDTH - 1].load(Ordering::Relaxed)).as_link() {
                 bucket = self.overflow.at(link);
                 continue;
             }

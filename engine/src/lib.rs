@@ -43,7 +43,7 @@ mod tuple;
 mod udp;
 
 pub use conn::{Conn, ConnId, ConnRef, Ct, Extras, Labels, SeqAdjust, Unconfirmed};
-pub use engine::{Confirm, Engine, Listening};
+pub use engine::{Ahead, Confirm, Engine, Listening};
 pub use entry::{Counters, Entry, ProtoInfo};
 pub use event::{Client, Event, EventKind, EventMask};
 pub use observe::{Observer, Silent};

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use uct_engine::Time;
+use uct_engine::{Ahead, Engine, Seen, Time};
 use uct_nat::Restored;
 use uct_nat::rules::Ruleset;
 
@@ -94,6 +94,8 @@ pub struct Replay {
     counts: Counts,
     /// The frame at hand, which the way rewrites.
     buffer: Vec<u8>,
+    /// Where the connections of the frames that come next were seen.
+    ahead: Ahead,
     /// When the first frame came.
     first: Option<Time>,
     /// Rules that come into force later.
@@ -150,6 +152,7 @@ impl Replay {
             now: Time::ZERO,
             counts: Counts::default(),
             buffer: Vec::new(),
+            ahead: Ahead::default(),
             first: None,
             changes: VecDeque::new(),
         }
@@ -200,6 +203,7 @@ impl Replay {
         out: &mut impl Emit,
         observer: &mut impl Observer,
     ) -> Result<Option<Step>, ReplayError> {
+        let seen = self.ahead.next().unwrap_or_else(|| self.look_ahead(source));
         let Some(frame) = source.next()? else { return Ok(None) };
         let (number, offset, at, iface, link) = (frame.number, frame.offset, frame.at, frame.iface, frame.link);
         let missing = frame.missing() as usize;
@@ -216,23 +220,19 @@ impl Replay {
         observer.clock(number, self.now);
         self.router.pass_time(self.now, out, observer);
         observer.entered();
-        let fate = self.frame(port, link, missing, is_marked_outgoing, out, observer);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let fate = self.packet(&mut buffer, port, link, missing, is_marked_outgoing, seen, out, observer);
+        self.buffer = buffer;
         Ok(Some(Step { number, offset, at: self.now, fate }))
     }
 
-    fn frame(
-        &mut self,
-        port: Port,
-        link: LinkType,
-        missing: usize,
-        is_marked_outgoing: bool,
-        out: &mut impl Emit,
-        observer: &mut impl Observer,
-    ) -> Option<Fate> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let fate = self.packet(&mut buffer, port, link, missing, is_marked_outgoing, out, observer);
-        self.buffer = buffer;
-        fate
+    /// Looks ahead for the frames that are at hand ([`Engine::look_ahead`]), and answers what was seen for the first.
+    fn look_ahead(&mut self, source: &impl Source) -> Seen {
+        let packet =
+            |(link, frame)| link::parse(link, frame).ok().and_then(|header| frame.get(header.offset..)).unwrap_or(&[]);
+        let frames = (0..Engine::BATCH).map_while(|n| source.peek(n));
+        self.ahead = self.router.engine().look_ahead(frames.map(packet));
+        self.ahead.next().unwrap_or_default()
     }
 
     #[allow(clippy::too_many_arguments)] // one frame's facts, each of a type of its own
@@ -243,6 +243,7 @@ impl Replay {
         link: LinkType,
         missing: usize,
         is_marked_outgoing: bool,
+        seen: Seen,
         out: &mut impl Emit,
         observer: &mut impl Observer,
     ) -> Option<Fate> {
@@ -291,7 +292,7 @@ impl Replay {
             }
             return match was {
                 Was::Received(iif, _) => Some(router.receive(
-                    Arrival { at, iif, bytes, wire_len, link: None, offload: Offload::default() },
+                    Arrival { at, iif, bytes, wire_len, link: None, offload: Offload::default(), seen },
                     out,
                     observer,
                 )),
@@ -306,7 +307,11 @@ impl Replay {
             return Some(router.refuse(Drop::OtherHost, observer));
         }
         let link = header.packet_type;
-        Some(router.receive(Arrival { at, iif, bytes, wire_len, link, offload: Offload::default() }, out, observer))
+        Some(router.receive(
+            Arrival { at, iif, bytes, wire_len, link, offload: Offload::default(), seen },
+            out,
+            observer,
+        ))
     }
 
     /// Where frames of a capture's interface go.
@@ -498,5 +503,13 @@ impl<S: Source> Source for ReadAhead<S> {
 
     fn is_ready(&self) -> bool {
         !self.kept.is_empty() || self.fault.is_some() || self.source.is_ready()
+    }
+
+    fn peek(&self, n: usize) -> Option<(LinkType, &[u8])> {
+        match self.kept.get(n) {
+            Some(kept) => Some((kept.link, &kept.bytes)),
+            None if self.fault.is_some() => None,
+            None => self.source.peek(n - self.kept.len()),
+        }
     }
 }

@@ -25,9 +25,9 @@ use super::world::{CHUNK, Chunk, EPOCH, World};
 use crate::Failure;
 
 /// How long a connection lives that is opened and never answered, in seconds.
-const UNANSWERED: u64 = 120;
+pub const UNANSWERED: u64 = 120;
 /// In how many chunks that time passes.
-const CHUNKS_OF_A_LIFE: u64 = 8;
+pub const CHUNKS_OF_A_LIFE: u64 = 8;
 /// Turns of a measurement that takes turns.
 const TURNS: u32 = 8;
 
@@ -81,11 +81,13 @@ impl Clock {
         Clock { began: Instant::now(), skipped: AtomicU64::new(0) }
     }
 
-    fn now(&self) -> Time {
+    /// The time now.
+    pub fn now(&self) -> Time {
         EPOCH + self.began.elapsed() + Duration::from_nanos(self.skipped.load(Ordering::Relaxed))
     }
 
-    fn skip(&self, span: Duration) {
+    /// Goes on by so much at once.
+    pub fn skip(&self, span: Duration) {
         self.skipped.fetch_add(span.as_nanos() as u64, Ordering::Relaxed);
     }
 }
@@ -182,7 +184,8 @@ pub fn established(world: &World, plan: &Plan, count: usize, split: Split, clock
     Ok(Rate::of(all.iter().map(|chunks| settled(chunks))))
 }
 
-fn random_data(
+/// Fills a chunk with data of random connections, for one of so many threads.
+pub fn random_data(
     world: &World,
     connections: u32,
     count: usize,

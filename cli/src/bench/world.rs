@@ -180,7 +180,15 @@ impl Chunk {
                 let (_, dir, _) = self.whose[at];
                 at += 1;
                 let iif = if flows.is_from_inside(dir) { LAN } else { WAN };
-                Arrival { at: now, iif, bytes, wire_len: LEN, link: None, offload: Offload::default() }
+                Arrival {
+                    at: now,
+                    iif,
+                    bytes,
+                    wire_len: LEN,
+                    link: None,
+                    offload: Offload::default(),
+                    seen: uct_engine::Seen::default(),
+                }
             });
             let mut arrivals: Vec<_> = arrivals.collect();
             let mut failure = None;
@@ -217,6 +225,7 @@ impl Chunk {
                     wire_len: LEN,
                     link: None,
                     offload: Offload::default(),
+                    seen: uct_engine::Seen::default(),
                 });
                 let next = PUBLIC.into();
                 out.emit(Emitted {

@@ -92,3 +92,31 @@ fn a_one_sided_zone_is_found_from_both_sides() {
     assert!(table.find(&Name::new(&original), Zone::DEFAULT).is_none());
     assert!(table.find(&Name::new(&original), Zone { id: 5, scope: ZoneScope::Original }).is_none());
 }
+
+#[test]
+fn a_place_that_was_seen_may_belong_to_another_by_now() {
+    let table = Table::new(7);
+    let ends = |port| (tuple(1, 2, port, 53), tuple(2, 1, 53, port));
+    let (old, new) = (ends(1), ends(2));
+    let one = conn(&table, 1, old.0, old.1, Zone::DEFAULT);
+    table.insert(&one).unwrap();
+    let seen = table.fetch(table.hash_of(&Name::new(&old.0), 0));
+    let met = |tuple: &Tuple, seen| {
+        table.find_seen(&Name::new(tuple), Zone::DEFAULT, seen).map(|(conn, dir)| (conn.id(), dir))
+    };
+    assert_ne!(seen, Seen::default());
+    assert_eq!(met(&old.0, seen), Some((ConnId(1), Direction::Original)));
+    assert_eq!(met(&old.1, seen), Some((ConnId(1), Direction::Reply)), "seen for another tuple");
+
+    let slot = one.slot();
+    table.remove(&one);
+    assert_eq!(met(&old.0, seen), None, "somebody holds it still, but it has left the table");
+    drop(one);
+    let other = conn(&table, 2, new.0, new.1, Zone::DEFAULT);
+    assert_eq!(other.slot(), slot, "the test is about a place that is used again");
+    assert_eq!(met(&old.0, seen), None);
+    table.insert(&other).unwrap();
+    assert_eq!(met(&old.0, seen), None);
+    assert_eq!(met(&new.0, seen), Some((ConnId(2), Direction::Original)));
+    assert_eq!(met(&new.1, Seen(u32::MAX)), Some((ConnId(2), Direction::Reply)), "a number that stands for nothing");
+}

@@ -136,8 +136,8 @@ pub struct Context<'a> {
     pub tracking: Tracking<'a>,
     /// What rules before tracking have decided: the zone.
     pub template: Template,
-    /// The segment size that the route's MTU allows (`rt mtu`); none before the packet is routed.
-    pub route_max_seg: Option<u16>,
+    /// Says the segment size that the route's MTU allows (`rt mtu`); none before the packet is routed.
+    pub route_max_seg: &'a dyn Fn() -> Option<u16>,
     /// The largest segment size that rules want the packet to announce, not carried out yet.
     pub max_seg: Option<u16>,
     /// The number of an expectation that a rule wants: [`super::Ruleset::expectation`].

@@ -247,7 +247,7 @@ impl Ruleset {
             Op::SetExpectation(at) if tracked.is_some() => cx.expectation = Some(*at),
             Op::MaxSeg(size) if cx.packet.protocol() == uct_engine::Protocol::TCP => {
                 cx.packet.transport()?;
-                let size = size.or(cx.route_max_seg)?;
+                let size = size.or_else(|| (cx.route_max_seg)())?;
                 cx.max_seg = Some(cx.max_seg.map_or(size, |wanted| wanted.min(size)));
             }
             Op::MaxSeg(_) => return None,

@@ -171,7 +171,7 @@ impl World {
             mark: self.mark,
             tracking,
             template: Template::default(),
-            route_max_seg: Some(1452),
+            route_max_seg: &|| Some(1452),
             max_seg: None,
             expectation: None,
             now: self.now,

@@ -221,4 +221,13 @@ impl<S: Source> Source for Ahead<S> {
             Way::Thread(reading) => reading.next < reading.batch.frames.len() || !reading.full.is_empty(),
         }
     }
+
+    fn peek(&self, n: usize) -> Option<(LinkType, &[u8])> {
+        let Way::Thread(reading) = &self.way else { return None };
+        let at = reading.next + n;
+        let place = reading.batch.frames.get(at)?;
+        let start =
+            at.checked_sub(1).and_then(|before| reading.batch.frames.get(before)).map_or(0, |before| before.end);
+        Some((place.link, reading.batch.bytes.get(start..place.end)?))
+    }
 }

@@ -138,6 +138,12 @@ pub trait Source {
     fn is_ready(&self) -> bool {
         false
     }
+
+    /// The frame that [`Source::next`] will answer `n`-th from now, if it is at hand already.
+    fn peek(&self, n: usize) -> Option<(LinkType, &[u8])> {
+        let _ = n;
+        None
+    }
 }
 
 /// What a capture says became of a packet (pcapng `epb_verdict`).

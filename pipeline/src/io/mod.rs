@@ -48,6 +48,13 @@ pub trait Source: Send {
     /// Hands over what has come, at most `most` frames, without waiting. Answers how many.
     fn receive(&mut self, most: usize, each: &mut dyn FnMut(Frame<'_>)) -> io::Result<usize>;
 
+    /// The frame that will be handed over `n`-th from now, if it is here already and the source can show it; empty where it cannot be
+    /// shown but others behind it can.
+    fn peek(&self, n: usize) -> Option<&[u8]> {
+        let _ = n;
+        None
+    }
+
     /// What becomes readable when something has come. Without one, [`Source::wait`] waits.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 

@@ -155,6 +155,11 @@ impl Source for RingSource {
         Ok(count)
     }
 
+    fn peek(&self, n: usize) -> Option<&[u8]> {
+        let bytes = self.ring.peek(n)?;
+        Some(bytes.get(offload::HEADER..).unwrap_or(&[]))
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.socket.as_fd())
     }

@@ -230,15 +230,43 @@ pub(super) enum Slot<'a> {
 }
 
 impl Ring {
-    fn status(&self) -> &AtomicU32 {
-        // SAFETY: `next` is below `slots`, so the slot is within the mapping; its first four bytes are the status, aligned
-        // because slots are, and both sides reach it by atomic accesses only.
-        unsafe { AtomicU32::from_ptr(self.at.as_ptr().add(self.next * self.slot).cast()) }
+    /// Where a slot begins, counted from the next one.
+    fn place(&self, ahead: usize) -> *mut u8 {
+        // SAFETY: the remainder is below `slots`, so the slot is within the mapping.
+        unsafe { self.at.as_ptr().add((self.next + ahead) % self.slots * self.slot) }
+    }
+
+    fn status(&self, ahead: usize) -> &AtomicU32 {
+        // SAFETY: the first four bytes of a slot are its status, aligned because slots are, and both sides reach it by atomic accesses
+        // only.
+        unsafe { AtomicU32::from_ptr(self.place(ahead).cast()) }
+    }
+
+    /// Where the frame stands in a slot that is ours and holds a whole one: start and end, `virtio_net_hdr` included.
+    fn extent(&self, ahead: usize) -> Option<(usize, usize)> {
+        // SAFETY: the slot is within the mapping, and is ours until its status is given back; a tpacket2_hdr is plain numbers.
+        let header = unsafe { self.place(ahead).cast::<libc::tpacket2_hdr>().read() };
+        let end = usize::from(header.tp_mac) + header.tp_snaplen as usize;
+        let start = usize::from(header.tp_mac).checked_sub(offload::HEADER)?;
+        (header.tp_snaplen >= header.tp_len && end <= self.slot).then_some((start, end))
+    }
+
+    /// The frame in a slot, counted from the next one; empty if it is not one that is whole. `None` if the kernel has not filled it.
+    pub(super) fn peek(&self, ahead: usize) -> Option<&[u8]> {
+        let status = self.status(ahead).load(Ordering::Acquire);
+        if ahead >= self.slots || status & libc::TP_STATUS_USER == 0 {
+            return None;
+        }
+        let is_odd = status & (libc::TP_STATUS_COPY | libc::TP_STATUS_VLAN_VALID) != 0;
+        let Some((start, end)) = self.extent(ahead).filter(|_| !is_odd) else { return Some(&[]) };
+        // SAFETY: start <= end <= slot, so the bytes are within this slot, which is ours until `give_back`; the borrow of `self` keeps that
+        // from being called, and from being rewritten meanwhile.
+        Some(unsafe { std::slice::from_raw_parts(self.place(ahead).add(start), end - start) })
     }
 
     /// What the next slot has, if the kernel has filled it.
     pub(super) fn next(&mut self) -> Option<Slot<'_>> {
-        let status = self.status().load(Ordering::Acquire);
+        let status = self.status(0).load(Ordering::Acquire);
         if status & libc::TP_STATUS_USER == 0 {
             return None;
         }
@@ -248,23 +276,16 @@ impl Ring {
             (false, true) => return Some(Slot::Tagged),
             (false, false) => {}
         }
-        // SAFETY: the slot is within the mapping and ours until its status is given back; a tpacket2_hdr is plain numbers.
-        let header = unsafe { self.at.as_ptr().add(self.next * self.slot).cast::<libc::tpacket2_hdr>().read() };
-        let end = usize::from(header.tp_mac) + header.tp_snaplen as usize;
-        let start = usize::from(header.tp_mac).checked_sub(offload::HEADER);
-        let Some(start) = start.filter(|_| header.tp_snaplen >= header.tp_len && end <= self.slot) else {
-            return Some(Slot::Cut);
-        };
+        let Some((start, end)) = self.extent(0) else { return Some(Slot::Cut) };
         // SAFETY: start <= end <= slot, so the bytes are within this slot, which is ours until `give_back`; the borrow of
         // `self` keeps that from being called.
-        let bytes =
-            unsafe { std::slice::from_raw_parts_mut(self.at.as_ptr().add(self.next * self.slot + start), end - start) };
+        let bytes = unsafe { std::slice::from_raw_parts_mut(self.place(0).add(start), end - start) };
         Some(Slot::Whole(bytes))
     }
 
     /// The kernel may fill that slot again.
     pub(super) fn give_back(&mut self) {
-        self.status().store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        self.status(0).store(libc::TP_STATUS_KERNEL, Ordering::Release);
         self.next = (self.next + 1) % self.slots;
     }
 }

@@ -321,6 +321,10 @@ impl Worker {
         for (from, source) in sources {
             let router = common.station.router().load();
             let (at, link, log) = (common.clock.now(), source.link(), common.station.log());
+            if let From::Interface(_) = *from {
+                let frames = (0..BATCH).map_while(|n| source.peek(n));
+                common.station.look_ahead(&router, link, frames, scratch);
+            }
             // An interface that is down has nothing; the monitor knows.
             let taken = source.receive(BATCH, &mut |frame| match *from {
                 From::Interface(dev) => {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use uct_engine::{Packet, Time};
+use uct_engine::{Ahead, Packet, Seen, Time};
 use uct_nat::rules::Ruleset;
 
 use super::arp::{self, Arp, Operation};
@@ -130,6 +130,7 @@ pub struct Scratch {
     kept: Kept,
     delivered: Vec<Delivered>,
     segment: Vec<u8>,
+    ahead: Ahead,
 }
 
 /// A packet for the router itself, and where it came from.
@@ -245,6 +246,18 @@ impl Station {
         self.down.get(dev.index()).is_none_or(|down| down.load(Ordering::Relaxed))
     }
 
+    /// Asks memory for what the frames will need that come next, in this order, by links of this kind: see [`Engine::look_ahead`].
+    pub fn look_ahead<'a>(
+        &self,
+        router: &Router,
+        link: LinkType,
+        frames: impl Iterator<Item = &'a [u8]>,
+        scratch: &mut Scratch,
+    ) {
+        let packet = |frame: &'a [u8]| link::parse(link, frame).ok().and_then(|h| frame.get(h.offset..)).unwrap_or(&[]);
+        scratch.ahead = router.engine().look_ahead(frames.map(packet));
+    }
+
     /// A frame that came by an interface.
     #[allow(clippy::too_many_arguments, reason = "what a packet meets, each of a type of its own")]
     pub fn receive(
@@ -259,6 +272,7 @@ impl Station {
         observer: &mut impl Observer,
     ) {
         let Frame { bytes, offload } = frame;
+        let seen = scratch.ahead.next().unwrap_or_default();
         let header = match link::parse(link, bytes) {
             Ok(header) => header,
             Err(why) => {
@@ -281,11 +295,11 @@ impl Station {
                     // On one of the links a segment would be too long, or would have to be cut: each is its own packet.
                     let mut segment = std::mem::take(&mut out.scratch.segment);
                     offload.segment(packet, &mut segment, |segment| {
-                        out.arrive(dev, segment, Offload::default(), header.packet_type, observer);
+                        out.arrive(dev, segment, Offload::default(), header.packet_type, seen, observer);
                     });
                     out.scratch.segment = segment;
                 } else {
-                    out.arrive(dev, packet, offload, header.packet_type, observer);
+                    out.arrive(dev, packet, offload, header.packet_type, seen, observer);
                 }
             }
             Network::Other(arp::ETHERTYPE) => {
@@ -414,10 +428,11 @@ impl<W: Wires> Out<'_, W> {
         bytes: &mut [u8],
         offload: Offload,
         link: Option<PacketType>,
+        seen: Seen,
         observer: &mut impl Observer,
     ) {
         let (router, at, wire_len) = (self.router, self.at, bytes.len());
-        router.receive(Arrival { at, iif, bytes, wire_len, link, offload }, self, observer);
+        router.receive(Arrival { at, iif, bytes, wire_len, link, offload, seen }, self, observer);
     }
 
     fn mac(&self, dev: Dev) -> Mac {

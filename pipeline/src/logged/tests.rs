@@ -30,7 +30,7 @@ fn a_full_book_loses_and_counts() {
         tracking: Tracking::Before,
         template: Template::default(),
         max_seg: None,
-        route_max_seg: None,
+        route_max_seg: &|| None,
         expectation: None,
         now: Time::ZERO,
         fib: &NoFib,

@@ -138,6 +138,8 @@ pub struct Arrival<'a> {
     pub link: Option<link::PacketType>,
     /// What its sender left to a card.
     pub offload: Offload,
+    /// Where its connection was seen, by who has looked ahead ([`Engine::look_ahead`]).
+    pub seen: Seen,
 }
 
 /// The interfaces' names, as rules compare them.
@@ -267,19 +269,13 @@ impl Router {
 
     /// The way of a packet that arrives: stops 2 to 8, in strict order.
     pub fn receive(&self, arrival: Arrival<'_>, out: &mut impl Emit, observer: &mut impl Observer) -> Fate {
-        self.take(arrival, Seen::default(), &mut Tally::new(out, &self.stats), observer)
+        self.take(arrival, &mut Tally::new(out, &self.stats), observer)
     }
 
     #[inline]
-    fn take(
-        &self,
-        arrival: Arrival<'_>,
-        seen: Seen,
-        out: &mut Tally<'_, impl Emit>,
-        observer: &mut impl Observer,
-    ) -> Fate {
+    fn take(&self, arrival: Arrival<'_>, out: &mut Tally<'_, impl Emit>, observer: &mut impl Observer) -> Fate {
         out.received();
-        let fate = match self.gather(arrival, seen, out, observer) {
+        let fate = match self.gather(arrival, out, observer) {
             Ok(fate) => fate,
             Err(why) => {
                 observer.dropped(&why);
@@ -305,11 +301,11 @@ impl Router {
         let out = &mut Tally::new(out, &self.stats);
         let mut first = 0;
         for batch in arrivals.chunks_mut(Engine::BATCH) {
-            let seen = self.engine.look_ahead(batch.iter().map(|arrival| &*arrival.bytes));
-            for (n, (arrival, seen)) in batch.iter_mut().zip(seen).enumerate() {
-                let Arrival { at, iif, wire_len, link, offload, .. } = *arrival;
-                let arrival = Arrival { at, iif, bytes: &mut *arrival.bytes, wire_len, link, offload };
-                fate(first + n, self.take(arrival, seen, out, observer));
+            let mut ahead = self.engine.look_ahead(batch.iter().map(|arrival| &*arrival.bytes));
+            for (n, arrival) in batch.iter_mut().enumerate() {
+                let seen = ahead.next().unwrap_or_default();
+                let arrival = Arrival { bytes: &mut *arrival.bytes, seen, ..*arrival };
+                fate(first + n, self.take(arrival, out, observer));
             }
             first += batch.len();
         }
@@ -326,11 +322,10 @@ impl Router {
     fn gather(
         &self,
         arrival: Arrival<'_>,
-        seen: Seen,
         out: &mut Tally<'_, impl Emit>,
         observer: &mut impl Observer,
     ) -> Result<Fate, Drop> {
-        let Arrival { at, iif, bytes, wire_len, link, offload } = arrival;
+        let Arrival { at, iif, bytes, wire_len, link, offload, seen } = arrival;
         let arrived = |packet| Passing {
             addressed: Addressed { link, delivery: None },
             ..Passing::new(packet, at, Origin::Interface(iif))

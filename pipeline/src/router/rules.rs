@@ -69,6 +69,7 @@ impl Router {
             Tracking::Invalid => rules::Tracking::Invalid,
             Tracking::Tracked(t) => rules::Tracking::Tracked { ct: &t.ct, dir: t.dir, info: t.info },
         };
+        let route_max_seg = || self.route_max_seg(p);
         let mut cx = Context {
             packet: &p.packet,
             hook,
@@ -86,7 +87,7 @@ impl Router {
             mark: p.mark,
             tracking,
             template: p.template,
-            route_max_seg: self.route_max_seg(p),
+            route_max_seg: &route_max_seg,
             max_seg: None,
             expectation: None,
             now: p.at,

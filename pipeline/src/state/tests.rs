@@ -255,7 +255,15 @@ fn a_borrowed_address_is_found_again_by_its_interfaces_name() {
         let mut bytes = udp(&Ip::new(ip("192.168.1.10"), ip("198.51.100.53")), port, 53, b"?");
         let wire_len = bytes.len();
         let iif = router.topology().dev("lan").unwrap();
-        let arrival = Arrival { at: at(0), iif, bytes: &mut bytes, wire_len, link: None, offload: Offload::default() };
+        let arrival = Arrival {
+            at: at(0),
+            iif,
+            bytes: &mut bytes,
+            wire_len,
+            link: None,
+            offload: Offload::default(),
+            seen: uct_engine::Seen::default(),
+        };
         router.receive(arrival, &mut Nowhere, &mut crate::router::Silent)
     };
     let folder = Folder::new();

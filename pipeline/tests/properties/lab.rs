@@ -35,8 +35,8 @@ pub(crate) struct Turn {
 }
 
 #[derive(Default)]
-struct Collect {
-    out: Vec<Out>,
+pub(crate) struct Collect {
+    pub(crate) out: Vec<Out>,
     tracked: Option<(u32, Direction)>,
 }
 
@@ -132,6 +132,12 @@ impl Lab {
         }
     }
 
+    /// A moment later.
+    pub(crate) fn tick(&mut self) -> Time {
+        self.now = self.now + Duration::from_millis(1);
+        self.now
+    }
+
     /// A packet arrives, or the router sends one itself.
     pub(crate) fn send(&mut self, iif: Option<Dev>, packet: &[u8]) -> Turn {
         self.now = self.now + Duration::from_millis(1);
@@ -142,7 +148,15 @@ impl Lab {
         watch = Watch::default();
         let fate = match iif {
             Some(iif) => {
-                let arrival = Arrival { at, iif, bytes: &mut bytes, wire_len, link: None, offload: Offload::default() };
+                let arrival = Arrival {
+                    at,
+                    iif,
+                    bytes: &mut bytes,
+                    wire_len,
+                    link: None,
+                    offload: Offload::default(),
+                    seen: uct_engine::Seen::default(),
+                };
                 self.router.receive(arrival, &mut collect, &mut watch)
             }
             None => self.router.send_own(&mut bytes, wire_len, at, &mut collect, &mut watch),

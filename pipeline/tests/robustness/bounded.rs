@@ -38,7 +38,15 @@ fn send(router: &Router, iif: Dev, at: Time, mut packet: Vec<u8>) {
     let wire_len = packet.len();
     router.pass_time(at, &mut Discard, &mut Silent);
     router.receive(
-        Arrival { at, iif, bytes: &mut packet, wire_len, link: None, offload: Offload::default() },
+        Arrival {
+            at,
+            iif,
+            bytes: &mut packet,
+            wire_len,
+            link: None,
+            offload: Offload::default(),
+            seen: uct_engine::Seen::default(),
+        },
         &mut Discard,
         &mut Silent,
     );

@@ -143,7 +143,15 @@ impl Subject for PathSubject {
                 let mut bytes = bytes.get(14..).unwrap_or(&[]).to_vec();
                 let wire_len = bytes.len();
                 router.receive(
-                    Arrival { at: now, iif, bytes: &mut bytes, wire_len, link: None, offload: Offload::default() },
+                    Arrival {
+                        at: now,
+                        iif,
+                        bytes: &mut bytes,
+                        wire_len,
+                        link: None,
+                        offload: Offload::default(),
+                        seen: uct_engine::Seen::default(),
+                    },
                     &mut collect,
                     &mut Silent,
                 );

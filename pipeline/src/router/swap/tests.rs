@@ -44,7 +44,15 @@ fn send(router: &Router, port: u16, now: Time) -> Result<IpAddr, Fate> {
     let iif = router.topology().dev("lan").unwrap();
     let mut out = Sources::default();
     let fate = router.receive(
-        Arrival { at: now, iif, bytes: &mut bytes, wire_len, link: None, offload: Offload::default() },
+        Arrival {
+            at: now,
+            iif,
+            bytes: &mut bytes,
+            wire_len,
+            link: None,
+            offload: Offload::default(),
+            seen: uct_engine::Seen::default(),
+        },
         &mut out,
         &mut Silent,
     );
