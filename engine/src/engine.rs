@@ -18,7 +18,7 @@ use crate::observe::{Observer, Silent};
 use crate::state::State;
 use crate::table::{Seen, Table, Taken};
 use crate::tcp::TcpState;
-use crate::tuple::Name;
+use crate::tuple::{Key, Name};
 use crate::{Direction, Entry, Gone, Packet, Protocol, Settings, Stats, Status, Sysctl, Time, Timeouts, Tuple, Zone};
 
 /// A connection tracker.
@@ -160,17 +160,23 @@ impl Engine {
         if self.count() < Engine::FEW {
             return ahead;
         }
-        let mut hashes = [None; Engine::BATCH];
-        for (place, bytes) in hashes.iter_mut().zip(packets) {
-            *place = glance(bytes).map(|name| self.table.hash_of(&name, 0));
-            if let Some(hash) = *place {
+        let mut wanted = [(Key::default(), None); Engine::BATCH];
+        for (wanted, bytes) in wanted.iter_mut().zip(packets) {
+            if let Some(name) = glance(bytes) {
+                let hash = self.table.hash_of(&name, 0);
                 self.table.ask(hash);
+                *wanted = (name.key, Some(hash));
             }
             ahead.count += 1;
         }
-        for (seen, hash) in ahead.seen.iter_mut().zip(&hashes[..ahead.count]) {
-            if let Some(hash) = *hash {
-                *seen = self.table.fetch(hash);
+        for (seen, wanted) in ahead.seen.iter_mut().zip(&wanted[..ahead.count]) {
+            let (key, Some(hash)) = wanted else { continue };
+            *seen = self.table.fetch(*hash);
+            // What opens a connection will ask whether its answers' tuple is free.
+            if *seen == Seen::default()
+                && let Some(answer) = key.answer_v4()
+            {
+                self.table.ask(self.table.hash_of(&Name::v4(answer), 0));
             }
         }
         ahead
@@ -344,11 +350,25 @@ impl Engine {
         self.expectations.expire(now, self.telling());
         let mut done = 0;
         while done < most {
-            let Some(conn) = self.expiry.pop(now, |slot| self.table.at(slot)) else { break };
-            let deadline = conn.deadline();
-            if self.destroy(&conn, deadline, None) {
-                observer.gone(&conn, deadline, Gone::RanOut);
-                done += 1;
+            let Some(first) = self.expiry.pop(now, &self.table) else { break };
+            self.table.ask_for(&first);
+            // Some at a time, so that what taking them out needs is asked for before the first goes.
+            let mut others = [const { None }; 15];
+            let wanted = others.len().min(most - done - 1);
+            for place in &mut others[..wanted] {
+                *place = self.expiry.pop(now, &self.table);
+                let Some(conn) = place else { break };
+                self.table.ask_for(conn);
+            }
+            for conn in [Some(first)].into_iter().chain(others).flatten() {
+                let deadline = conn.deadline();
+                if deadline > now {
+                    // A packet has come meanwhile.
+                    self.expiry.watch(&conn, now);
+                } else if self.destroy(&conn, deadline, None) {
+                    observer.gone(&conn, deadline, Gone::RanOut);
+                    done += 1;
+                }
             }
         }
         done

@@ -27,7 +27,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::conn::{ConnId, ConnRef};
-use crate::memory::Segments;
+use crate::memory::{Segments, prefetch};
+use crate::table::Table;
 use crate::{Status, Time};
 
 /// How long a connection may go unlooked at.
@@ -40,8 +41,29 @@ const TICKS: usize = 512;
 const SHORT: usize = 1024;
 /// How many visits a call looks at before their time.
 const AHEAD: usize = 16;
+/// How many visits before its own a connection is asked for.
+const ASK_AHEAD: usize = 8;
 /// Visits of one piece of a tick.
 const PIECE: usize = 256;
+
+/// Where connections are.
+pub(crate) trait Places {
+    /// The connection in this place, if it is in the table.
+    fn at(&self, slot: u32) -> Option<ConnRef>;
+
+    /// Asks for it before it is needed.
+    fn ask(&self, slot: u32);
+}
+
+impl Places for Table {
+    fn at(&self, slot: u32) -> Option<ConnRef> {
+        Table::at(self, slot)
+    }
+
+    fn ask(&self, slot: u32) {
+        self.ask_at(slot);
+    }
+}
 
 /// The tick in which a time lies. It counts round after 18 years of a clock; only ticks of one turn of the wheel ever meet.
 fn tick(time: Time) -> u64 {
@@ -167,8 +189,8 @@ impl Expiry {
     }
 
     /// The connection that ran out first, if one has at `now`.
-    pub(crate) fn pop(&self, now: Time, at: impl Fn(u32) -> Option<ConnRef>) -> Option<ConnRef> {
-        self.wheel.lock().pop(now, at)
+    pub(crate) fn pop(&self, now: Time, table: &impl Places) -> Option<ConnRef> {
+        self.wheel.lock().pop(now, table)
     }
 
     /// When the wheel must be looked at next.
@@ -238,7 +260,7 @@ impl Wheel {
         })
     }
 
-    fn pop(&mut self, now: Time, at: impl Fn(u32) -> Option<ConnRef>) -> Option<ConnRef> {
+    fn pop(&mut self, now: Time, table: &impl Places) -> Option<ConnRef> {
         loop {
             while let Some(Reverse((deadline, id, slot, tick))) = self.due.peek().copied() {
                 if deadline > now {
@@ -246,7 +268,7 @@ impl Wheel {
                 }
                 self.due.pop();
                 self.visits -= 1;
-                let Some(conn) = self.find(Visit { slot, id }, tick, &at) else { continue };
+                let Some(conn) = self.find(Visit { slot, id }, tick, table) else { continue };
                 if conn.deadline() <= deadline {
                     self.valid.at(slot).store(0, Ordering::Relaxed);
                     return Some(conn);
@@ -255,24 +277,24 @@ impl Wheel {
             }
             let next = self.next_filled()?;
             if next > tick(now) {
-                self.look_ahead(next, now, &at);
+                self.look_ahead(next, now, table);
                 return None;
             }
-            self.turn(next, &at);
+            self.turn(next, table);
         }
     }
 
     /// The connection of a visit in this tick, if it is the valid one.
-    fn find(&self, visit: Visit, tick: u64, at: &impl Fn(u32) -> Option<ConnRef>) -> Option<ConnRef> {
+    fn find(&self, visit: Visit, tick: u64, table: &impl Places) -> Option<ConnRef> {
         let valid = self.valid.get(visit.slot)?.load(Ordering::Relaxed);
         if valid != name(tick, visit.id) {
             return None;
         }
-        at(visit.slot).filter(|conn| conn.id() == visit.id)
+        table.at(visit.slot).filter(|conn| conn.id() == visit.id)
     }
 
     /// Looks at a few visits of the tick that comes next: those whose deadlines have moved on go where they belong now.
-    fn look_ahead(&mut self, next: u64, now: Time, at: &impl Fn(u32) -> Option<ConnRef>) {
+    fn look_ahead(&mut self, next: u64, now: Time, table: &impl Places) {
         if self.staying_in != next {
             for visit in std::mem::take(&mut self.staying) {
                 self.fill(self.staying_in, visit);
@@ -281,7 +303,7 @@ impl Wheel {
         }
         for _ in 0..AHEAD {
             let Some(visit) = self.ticks[next as usize % TICKS].pop() else { break };
-            let Some(conn) = self.find(visit, next, at) else {
+            let Some(conn) = self.find(visit, next, table) else {
                 self.visits -= 1;
                 continue;
             };
@@ -295,7 +317,7 @@ impl Wheel {
     }
 
     /// Goes on to a tick: what runs out in it is due, the rest goes back into the wheel.
-    fn turn(&mut self, to: u64, at: &impl Fn(u32) -> Option<ConnRef>) {
+    fn turn(&mut self, to: u64, table: &impl Places) {
         // `to` is the next tick that has any, so those that were looked at before are in it, or in a later one.
         let mut before = std::mem::take(&mut self.staying);
         if self.staying_in != to {
@@ -306,9 +328,17 @@ impl Wheel {
         let visits = std::mem::take(&mut self.ticks[index]);
         self.filled[index / 64] &= !(1 << (index % 64));
         self.visits -= visits.0.iter().map(Vec::len).sum::<usize>() + before.len();
-        for visit in visits.0.into_iter().flatten().chain(before) {
-            if let Some(conn) = self.find(visit, to, at) {
-                self.put(&conn, begin(to));
+        for piece in visits.0.iter().map(Vec::as_slice).chain([&before[..]]) {
+            for (n, visit) in piece.iter().enumerate() {
+                if let Some(later) = piece.get(n + ASK_AHEAD) {
+                    table.ask(later.slot);
+                    if let Some(word) = self.valid.get(later.slot) {
+                        prefetch(word);
+                    }
+                }
+                if let Some(conn) = self.find(*visit, to, table) {
+                    self.put(&conn, begin(to));
+                }
             }
         }
     }

@@ -289,6 +289,9 @@ impl<T: Record> Arena<T> {
             let mut free = shelf.free[stripe].lock();
             let slot = free.slots.pop();
             free.live += usize::from(slot.is_some());
+            if let Some(next) = free.slots.last() {
+                self.prefetch(*next);
+            }
             slot
         };
         let number = reused.or_else(|| shelf.free.iter().find_map(take)).unwrap_or_else(|| {

@@ -77,6 +77,18 @@ impl Table {
         &self.arena
     }
 
+    /// Asks for a connection before it is needed.
+    pub(crate) fn ask_at(&self, slot: u32) {
+        self.arena.prefetch(slot);
+    }
+
+    /// Asks for the lines of the index in which both tuples of a connection stand.
+    pub(crate) fn ask_for(&self, conn: &Conn) {
+        for dir in [Direction::Original, Direction::Reply] {
+            self.ask(self.key(conn, dir).hash);
+        }
+    }
+
     /// The connection in this place, if it is in the table.
     pub(crate) fn at(&self, slot: u32) -> Option<ConnRef> {
         self.arena.get(slot).map(ConnRef)

@@ -355,6 +355,15 @@ impl Key {
         Key { rest: self.rest & !(0xffff << 16) | u64::from(zone) << 16, ..self }
     }
 
+    /// The key of an answer, if it is of IPv4 and of a protocol with ports.
+    #[inline]
+    pub(crate) fn answer_v4(&self) -> Option<Key> {
+        let ports = ((self.rest >> 32) as u32).rotate_left(16);
+        let key =
+            Key { addresses: self.addresses.rotate_left(32), rest: self.rest & 0xffff_ffff | u64::from(ports) << 32 };
+        (self.family() == Family::Ipv4 && self.protocol().has_ports()).then_some(key)
+    }
+
     /// Source and destination port, or what else identifies the conversation.
     #[inline]
     pub(crate) fn ids(&self) -> (u16, u16) {
@@ -482,6 +491,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_key_answers_as_its_tuple_does(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16, zone: u16) {
+            let l4 = L4::Ports { src: sport, dst: dport };
+            let tuple = Tuple { src: src.into(), dst: dst.into(), protocol: Protocol::TCP, l4 };
+            let answer = Key::new(&tuple, zone).answer_v4().unwrap();
+            prop_assert_eq!(answer, Key::new(&tuple.inverse().unwrap(), zone));
+            let [a, b, c, d] = src;
+            let [e, f, g, h] = dst;
+            let [s1, s0] = sport.to_be_bytes();
+            let [d1, d0] = dport.to_be_bytes();
+            let read = Name::of_v4([a, b, c, d, e, f, g, h], Protocol::TCP, &[s1, s0, d1, d0]).unwrap();
+            prop_assert_eq!(read.key, Key::new(&tuple, 0));
+            prop_assert_eq!(read.tuple(), tuple);
+        }
+
         #[test]
         fn inverting_twice_is_the_identity(a: [u8; 4], b: [u8; 4], (protocol, l4) in any_l4()) {
             let t = Tuple { src: a.into(), dst: b.into(), protocol, l4 };

@@ -124,6 +124,10 @@ impl Nat {
         if ct.status().contains(manip.done()) {
             return Ok(None);
         }
+        if manip == Manip::Dst {
+            // The decision about its source comes later, and looks there.
+            self.sources.ask(ct);
+        }
         self.forget_gone(engine);
         let Some(before) = ct.reply().inverse() else { return Ok(None) };
         let range = match *mapping {

@@ -119,6 +119,11 @@ impl Sources {
         locked.find(hash, |number| engine.held(number - 1).filter(|conn| Source::of_conn(conn) == *source))
     }
 
+    /// Asks for the line in which a connection's source stands, before it is needed.
+    pub(crate) fn ask(&self, conn: &Conn) {
+        self.newest.prefetch(self.hash(&Source::of_conn(conn)));
+    }
+
     pub(crate) fn add(&self, engine: &Engine, conn: &ConnRef) {
         let source = Source::of_conn(conn);
         let hash = self.hash(&source);
