@@ -174,10 +174,17 @@ impl Index {
     #[inline]
     pub fn peek(&self, hash: u64) -> Option<u32> {
         let tag = tag_of(hash);
-        // Where in its line an entry stands cannot be foretold, so the whole line is gone through without a jump.
-        let words = self.home(hash)?.0.iter().map(|w| Word(w.load(Ordering::Relaxed)));
-        let number = words.fold(0, |found, word| if word.tag() == tag { word.number() } else { found });
-        (number != 0).then_some(number)
+        let mut bucket = self.home(hash)?;
+        for _ in 0..MOST_LINKS {
+            // Where in its line an entry stands cannot be foretold, so the whole line is gone through without a jump.
+            let words = bucket.0.iter().map(|w| Word(w.load(Ordering::Relaxed)));
+            let number = words.fold(0, |found, word| if word.tag() == tag { word.number() } else { found });
+            if number != 0 {
+                return Some(number);
+            }
+            bucket = self.overflow.get(Word(bucket.0[WIDTH - 1].load(Ordering::Relaxed)).as_link()?)?;
+        }
+        None
     }
 
     /// Asks about each number under this hash until there is an answer.
