@@ -246,7 +246,7 @@ impl Station {
         self.down.get(dev.index()).is_none_or(|down| down.load(Ordering::Relaxed))
     }
 
-    /// Asks memory for what the frames will need that come next, in this order, by links of this kind: see [`Engine::look_ahead`].
+    /// Asks memory for what the frames will need that come next, in this order, by links of this kind: see [`uct_engine::Engine::look_ahead`].
     pub fn look_ahead<'a>(
         &self,
         router: &Router,
