@@ -283,6 +283,7 @@ uct who 203.0.113.1:17802 --at 2026-11-23T02:45:51Z in.pcapng --topology r.toml 
 uct who 203.0.113.1:40000 in.pcapng --rules r.nft --conn 'tcp dst 198.51.100.80'")]
 pub struct Who {
     /// Address, or address and port (or ICMP id): 203.0.113.1, 203.0.113.1:17802, [2001:db8::1]:17802
+    #[allow(rustdoc::broken_intra_doc_links, reason = "an address in brackets")]
     #[arg(value_name = "ADDR[:PORT]")]
     pub who: String,
 

@@ -25,7 +25,7 @@
 //! | `WHO [as ADDRESS] error TYPE/CODE [about WHO]` | an ICMP error about the last packet that somebody got |
 //!
 //! A group of `rule` and `chain` lines is the whole ruleset from there on. WHO is one of [`HOSTS`], `router`, or for WHOM
-//! an address as well; with a 6 at the end it speaks IPv6. For PACKET see [`line`].
+//! an address as well; with a 6 at the end it speaks IPv6. For PACKET see [`mod@line`].
 //!
 //! Invariant: what a packet says depends on the script and on what came out of the router before, so a script can answer
 //! ports that were drawn at random.
