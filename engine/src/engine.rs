@@ -120,6 +120,12 @@ impl Engine {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// How many tuples lead to connections: two to each, one to one that talks to itself. It is counted shard by shard, so it is exact
+    /// while nobody works on the table.
+    pub fn tuple_count(&self) -> usize {
+        self.table.tuples()
+    }
+
     #[inline]
     pub(crate) fn table(&self) -> &Table {
         &self.table

@@ -227,6 +227,11 @@ impl Index {
         None
     }
 
+    /// How many entries there are, counted shard by shard.
+    pub fn entries(&self) -> usize {
+        self.shards.iter().map(|shard| shard.writers.0.lock().entries as usize).sum()
+    }
+
     /// Locks the shards of two hashes.
     pub fn lock(&self, a: u64, b: u64) -> Locked<'_> {
         let (low, high) = (shard_of(a).min(shard_of(b)), shard_of(a).max(shard_of(b)));

@@ -255,6 +255,11 @@ impl Table {
         is_there.then_some(conns)
     }
 
+    /// How many tuples stand in the table.
+    pub(crate) fn tuples(&self) -> usize {
+        self.index.entries()
+    }
+
     /// Up to `most` connections that stand near where the tuple would stand.
     pub(crate) fn near(&self, tuple: &Tuple, zone: u16, most: usize) -> Vec<ConnRef> {
         let mut conns = Vec::new();
