@@ -101,7 +101,9 @@ pub(crate) fn mangle_v4(
     };
     let Some(old) = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>) else { return Ok(()) };
     let addresses = Delta::default().double_word(u32::from_be_bytes(*old), new.to_bits());
-    if let Some(segment) = transport.and_then(|at| bytes.get_mut(at..)) {
+    if let Some(at) = transport {
+        // Headers of a quoted IPv6 packet may claim to end beyond it: then there is nothing of what follows them.
+        let segment = bytes.get_mut(at..).unwrap_or_default();
         transport_header(segment, protocol, l4, manip, addresses, held)?;
     }
     update(bytes, 10, addresses);
@@ -117,7 +119,9 @@ fn mangle_v6(target: Target<'_>, protocol: Protocol, l4: L4, new: Ipv6Addr, mani
     };
     let Some(old) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) else { return Ok(()) };
     let addresses = Delta::default().addr(IpAddr::from(*old), IpAddr::V6(new));
-    if let Some(segment) = transport.and_then(|at| bytes.get_mut(at..)) {
+    if let Some(at) = transport {
+        // Headers of a quoted IPv6 packet may claim to end beyond it: then there is nothing of what follows them.
+        let segment = bytes.get_mut(at..).unwrap_or_default();
         transport_header(segment, protocol, l4, manip, addresses, held)?;
     }
     bytes[at..at + 16].copy_from_slice(&new.octets());

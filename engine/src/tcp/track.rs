@@ -84,6 +84,9 @@ pub(crate) struct Standing<'a> {
 enum Step {
     /// Hold the segment against the window, then go to this state.
     Check(TcpState),
+    /// The same for a SYN/ACK that shows that both ends were in step: as if the connection were in SYN_SENT. Where the window says no,
+    /// the state stays what it was.
+    Resynchronise,
     /// Go there without asking the window: it is about numbers that were let through unseen.
     Commit(TcpState),
     /// It is settled.
@@ -176,7 +179,7 @@ impl Tcp {
         standing: &Standing<'_>,
         observer: &mut impl Observer,
     ) -> Update {
-        let old = self.state;
+        let mut old = self.state;
         let (next, why) = transition(dir, segment.class, old);
         observer.transition(dir, segment.class, old, next, why);
         let step = match next {
@@ -208,10 +211,18 @@ impl Tcp {
             Next::To(TcpState::Close) if segment.class == Class::Rst => self.reset(segment, dir, standing, observer),
             Next::To(state) => Step::Check(state),
         };
+        let new = match step {
+            Step::Resynchronise => {
+                old = TcpState::SynSent;
+                TcpState::SynRecv
+            }
+            Step::Check(new) | Step::Commit(new) => new,
+            Step::Done(_) => old,
+        };
         match step {
             Step::Done(update) => update,
-            Step::Commit(new) => self.commit(segment, dir, new, standing, observer),
-            Step::Check(new) => {
+            Step::Commit(_) => self.commit(segment, dir, old, new, standing, observer),
+            Step::Check(_) | Step::Resynchronise => {
                 let liberal = self.peers[sender(dir)].flags.contains(PeerFlags::BE_LIBERAL)
                     || standing.settings.is_on(Sysctl::TcpBeLiberal);
                 match self.ends(dir).check(segment, old, dir, observer) {
@@ -226,7 +237,7 @@ impl Tcp {
                         return Update::Invalid { why, timeout };
                     }
                 }
-                self.commit(segment, dir, new, standing, observer)
+                self.commit(segment, dir, old, new, standing, observer)
             }
         }
     }
@@ -271,9 +282,8 @@ impl Tcp {
             };
             let answerer = &mut self.peers[sender(dir)];
             *answerer = Peer { flags: answerer.flags & PeerFlags::BE_LIBERAL, ..Peer::default() };
-            self.state = TcpState::SynSent;
             observer.exception(Exception::Resynchronised);
-            return Step::Check(TcpState::SynRecv);
+            return Step::Resynchronise;
         }
 
         let challenges = self.state == TcpState::SynSent && segment.class == Class::Ack && dir == Direction::Reply;
@@ -404,11 +414,11 @@ impl Tcp {
         &mut self,
         segment: &Segment,
         dir: Direction,
+        old: TcpState,
         new: TcpState,
         standing: &Standing<'_>,
         observer: &mut impl Observer,
     ) -> Update {
-        let old = self.state;
         self.last.class = segment.class;
         self.last.dir = dir;
         self.state = new;

@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use uct_engine::{Confirm, Ct, Direction, Family, Gone, Hook, Manip, Sysctl, Track, Tracked};
+use uct_engine::{
+    Checksum, Confirm, Ct, Direction, Family, Gone, Hook, Invalid, Manip, Packet, Protocol, Sysctl, Track, Tracked,
+};
 use uct_nat::{Here, Mapping, Pending, Refusal};
 
 use super::{Drop, Halt, Observer, Origin, Passing, Router, Tracking};
@@ -12,6 +14,18 @@ use crate::topology::Dev;
 #[inline]
 pub(super) fn interface(dev: Dev) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(dev.0.into())
+}
+
+/// Whether the tracker, if it verifies checksums, has found this packet's right. It is not summed up again then, as in Linux: a rule that
+/// rewrites the packet and makes its checksum wrong does not keep a later one from rejecting it.
+fn has_verified(packet: &Packet<'_>, track: &Track) -> bool {
+    let is_summed = matches!(packet.protocol(), Protocol::TCP | Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6);
+    let unseen = matches!(
+        track,
+        Track::Invalid(Invalid::BadChecksum | Invalid::NoTransport | Invalid::ShortPacket | Invalid::TruncatedPacket)
+            | Track::TableFull
+    );
+    is_summed && !unseen && packet.checksum() == Checksum::Unverified && !packet.is_truncated()
 }
 
 impl Router {
@@ -26,7 +40,12 @@ impl Router {
         if hook == Hook::Prerouting && self.engine.settings().is_on(Sysctl::Checksum) {
             p.pull_for_tracking();
         }
-        p.tracking = match self.engine.track(&p.packet, hook, &p.template, p.at, observer) {
+        let track = self.engine.track(&p.packet, hook, &p.template, p.at, observer);
+        if hook == Hook::Prerouting && has_verified(&p.packet, &track) && self.engine.settings().is_on(Sysctl::Checksum)
+        {
+            p.packet.set_checksum(Checksum::Verified);
+        }
+        p.tracking = match track {
             Track::Tracked(tracked) => {
                 if observer.is_listening() {
                     observer.tracked(&tracked.ct.entry(p.at), tracked.dir, tracked.info);
