@@ -246,11 +246,16 @@ impl Router {
     /// Lets time pass until `now`: connections and incomplete datagrams that ran out are gone, each at its own time.
     pub fn pass_time(&self, now: Time, out: &mut impl Emit, observer: &mut impl Observer) {
         let out = &mut Tally::new(out, &self.stats);
-        while self.engine.expire_telling(now, EXPIRY_BATCH, observer) == EXPIRY_BATCH {}
-        self.nat.forget_gone(&self.engine);
         loop {
-            let expired = self.defrag.lock().expire(now);
-            let Some(expired) = expired else { break };
+            // What the router says of a datagram that ran out meets the connections that live at that time.
+            let datagram = self.defrag.lock().next_deadline().filter(|at| *at <= now);
+            let until = datagram.unwrap_or(now);
+            while self.engine.expire_telling(until, EXPIRY_BATCH, observer) == EXPIRY_BATCH {}
+            self.nat.forget_gone(&self.engine);
+            if datagram.is_none() {
+                break;
+            }
+            let Some(expired) = self.defrag.lock().expire(until) else { continue };
             self.stats.fragments_lost.add(expired.fragments.into());
             observer.incomplete(&expired);
             self.reassembly_failed(&expired, out, observer);

@@ -386,6 +386,7 @@ impl Kernel {
             // A tick after its refresh an entry shows one second less than it was given.
             left.push((followed.known.clone(), entry.timeout.map_or(0, |shown| shown + 1)));
         }
+        let fragments = self.waiting.first_end(self.skipped, self.skipped + Duration::from_secs(u64::from(seconds)));
         self.skipped += Duration::from_secs(u64::from(seconds));
         // From here on real seconds may pass: what was left is known.
         let mut wait = self.until_streams_are_old().max(self.waiting.until_gone(self.skipped));
@@ -393,9 +394,14 @@ impl Kernel {
             wait = wait.max(Duration::from_secs(u64::from(seconds)));
         }
         if !wait.is_zero() {
-            // Nothing may end meanwhile.
-            let longer = left.iter().map(|(known, left)| known.set_timeout(left.saturating_add(LONGER))).collect();
-            self.control.batch(longer, |_, _| {})?;
+            // Nothing may end meanwhile, but for what ends before the fragments that are waited for: what the kernel says of those does
+            // not meet it any more.
+            let meanwhile = |left: u32| match fragments {
+                Some(first) if left + 1 < first => 0,
+                _ => left.saturating_add(LONGER),
+            };
+            let requests = left.iter().map(|(known, left)| known.set_timeout(meanwhile(*left))).collect();
+            self.control.batch(requests, |_, _| {})?;
             std::thread::sleep(wait);
         }
         self.waiting.check(self.skipped)?;

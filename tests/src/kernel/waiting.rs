@@ -96,6 +96,13 @@ impl Waiting {
         last.map_or(Duration::ZERO, |over| over.saturating_duration_since(Instant::now()))
     }
 
+    /// In how many seconds, by the scenario's clock, the first of the fragments goes whose time is over when the clock jumps from
+    /// `before` to `after`.
+    pub(crate) fn first_end(&self, before: Duration, after: Duration) -> Option<u32> {
+        let going = self.own.iter().filter(|fragment| fragment.is_gone(after) && !fragment.is_gone(before));
+        going.map(|fragment| (fragment.lives.0 - (before - fragment.skipped)).as_secs() as u32).min()
+    }
+
     /// Whether all others are still there.
     pub(crate) fn check(&self, skipped: Duration) -> io::Result<()> {
         let is_too_old = |fragment: &Fragment| fragment.came.elapsed() + MARGIN >= fragment.lives.1;
