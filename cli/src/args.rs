@@ -213,8 +213,9 @@ pub struct Explain {
     pub packet: Vec<String>,
 
     /// Only packets of connections like this: a protocol, and 'src', 'dst', 'sport', 'dport', 'state', 'id', each with a
-    /// value, or 'invalid', 'dropped'. 'orig-' or 'reply-' before a word names one of the two tuples
-    #[arg(long, value_name = "FILTER")]
+    /// value, or 'invalid', 'dropped'. 'orig-' or 'reply-' before a word names one of the two tuples. The options with which
+    /// conntrack(8) lists are understood as well: '-p tcp -s 192.168.1.10 --dport 443'
+    #[arg(long, value_name = "FILTER", allow_hyphen_values = true)]
     pub conn: Option<String>,
 
     #[command(flatten)]
@@ -292,7 +293,7 @@ pub struct Who {
     pub input: Input,
 
     /// Only connections like this, as in `uct explain --conn`
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", allow_hyphen_values = true)]
     pub conn: Option<String>,
 
     /// One JSON object a line; see docs/history.md
@@ -315,7 +316,7 @@ pub struct History {
     pub input: Input,
 
     /// Only connections like this, as in `uct explain --conn`
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", allow_hyphen_values = true)]
     pub conn: Option<String>,
 
     /// One JSON object an event; see docs/history.md

@@ -5,11 +5,15 @@
 //!   --conn 'tcp dport 443 src 192.168.1.0/24'      all of it must hold; src, dst, sport, dport hold for either tuple
 //!   --conn 'orig-src 192.168.1.10 reply-dport 17802'
 //!   --conn 'id 7'   'state ESTABLISHED'   'mark 2'   'zone 1'   'invalid'   'dropped'   'nat'
+//!   --conn '-p tcp -s 192.168.1.10 --reply-port-dst=17802 --src-nat'            the same in conntrack(8)'s options
 //! ```
+//! An option of conntrack(8) names one tuple, as it does there: `-s` is the original source, `-r` the reply's.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+use uct_engine::{Protocol, Status};
 
 use super::model::{Connection, Explanation, Step, TupleView, Verdict, Way};
 
@@ -33,6 +37,8 @@ enum Term {
     Invalid,
     Dropped,
     Nat,
+    /// With this status bit.
+    Has(Status),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,11 +97,50 @@ pub fn range(option: &str, text: &str) -> Result<(u64, u64), String> {
     if first > last { Err(wrong()) } else { Ok((first, last)) }
 }
 
+/// What an option of conntrack(8) is called here; a value follows if it does there.
+fn from_option(option: &str) -> Option<&'static str> {
+    Some(match option {
+        "-p" | "--proto" | "--protonum" => "protocol",
+        "-s" | "--src" | "--orig-src" => "orig-src",
+        "-d" | "--dst" | "--orig-dst" => "orig-dst",
+        "-r" | "--reply-src" => "reply-src",
+        "-q" | "--reply-dst" => "reply-dst",
+        "--sport" | "--orig-port-src" => "orig-sport",
+        "--dport" | "--orig-port-dst" => "orig-dport",
+        "--reply-port-src" => "reply-sport",
+        "--reply-port-dst" => "reply-dport",
+        "--state" => "state",
+        "-m" | "--mark" => "mark",
+        "-w" | "--zone" => "zone",
+        "-n" | "--src-nat" => "src-nat",
+        "-g" | "--dst-nat" => "dst-nat",
+        "-j" | "--any-nat" => "nat",
+        _ => return None,
+    })
+}
+
+/// A protocol by its name or number.
+fn protocol(text: &str) -> Result<String, String> {
+    let by_number = text.parse().ok().map(|n| Protocol(n).to_string());
+    let name = by_number.unwrap_or_else(|| text.to_ascii_lowercase());
+    let name = if name == "ipv6-icmp" { "icmpv6".to_owned() } else { name };
+    if PROTOCOLS.contains(&name.as_str()) { Ok(name) } else { Err(format!("--conn: '{text}' is no protocol")) }
+}
+
+/// The protocols that connections have names for.
+const PROTOCOLS: [&str; 9] = ["tcp", "udp", "icmp", "icmpv6", "gre", "sctp", "udplite", "dccp", "unknown"];
+
 fn terms(text: &str) -> Result<Vec<Term>, String> {
-    let mut words = text.split_whitespace();
+    // `--option=value` is two words.
+    let mut words = text.split_whitespace().flat_map(|word| match word.split_once('=') {
+        Some((option, value)) if option.starts_with("--") => [Some(option), Some(value)],
+        _ => [Some(word), None],
+    });
+    let mut words = std::iter::from_fn(|| words.by_ref().flatten().next());
     let mut terms = Vec::new();
-    while let Some(word) = words.next() {
-        let mut value = |what: &str| words.next().ok_or_else(|| format!("--conn: '{word}' wants {what} after it"));
+    while let Some(given) = words.next() {
+        let word = from_option(given).unwrap_or(given);
+        let mut value = |what: &str| words.next().ok_or_else(|| format!("--conn: '{given}' wants {what} after it"));
         let (which, bare) = match word {
             w if w.starts_with("orig-") => (Which::Original, &w[5..]),
             w if w.starts_with("reply-") => (Which::Reply, &w[6..]),
@@ -120,14 +165,15 @@ fn terms(text: &str) -> Result<Vec<Term>, String> {
             "invalid" => Term::Invalid,
             "dropped" => Term::Dropped,
             "nat" => Term::Nat,
+            "src-nat" => Term::Has(Status::SRC_NAT),
+            "dst-nat" => Term::Has(Status::DST_NAT),
             "and" => continue,
-            name @ ("tcp" | "udp" | "icmp" | "icmpv6" | "gre" | "sctp" | "udplite" | "dccp" | "unknown") => {
-                Term::Protocol(name.to_owned())
-            }
+            "protocol" => Term::Protocol(protocol(value("a protocol")?)?),
+            name if PROTOCOLS.contains(&name) => Term::Protocol(name.to_owned()),
             id if id.starts_with('#') => Term::Id(parse(&id[1..], "connection's number")?),
             _ => {
                 return Err(format!(
-                    "--conn: '{word}' is not known; a protocol, src, dst, host, sport, dport, port, state, id, mark, zone, \
+                    "--conn: '{given}' is not known; a protocol, src, dst, host, sport, dport, port, state, id, mark, zone, \
                      invalid, dropped or nat is expected"
                 ));
             }
@@ -165,6 +211,7 @@ impl Term {
             Term::Mark(mark) => conn.mark == *mark,
             Term::Zone(id) => conn.zone.map_or(0, |z| z.id) == *id,
             Term::Nat => conn.is_translated(),
+            Term::Has(bit) => conn.has(*bit),
             Term::Invalid | Term::Dropped => false,
         }
     }

@@ -288,7 +288,8 @@ impl Connection {
         self.has(Status::SRC_NAT) || self.has(Status::DST_NAT)
     }
 
-    fn has(&self, bit: Status) -> bool {
+    /// Whether it has a status bit.
+    pub(super) fn has(&self, bit: Status) -> bool {
         bit.names().all(|name| self.status.contains(&name))
     }
 }

@@ -107,6 +107,13 @@ fn packets_are_chosen_by_number_and_by_connection() {
         numbers(&["--conn", "tcp orig-src 192.168.1.12 reply-dport 42443", "--packet", "-40"]),
         [35, 36, 37, 38, 39, 40]
     );
+    assert_eq!(numbers(&["--conn", "-p udp -d 198.51.100.53"]), numbers(&["--conn", "udp orig-dst 198.51.100.53"]));
+    assert_eq!(numbers(&["--conn", "-p 17 --dst=198.51.100.53"]), [1, 2, 21, 22]);
+    assert_eq!(
+        numbers(&["--conn", "-p tcp --src 192.168.1.12 --reply-port-dst=42443 --src-nat", "--packet", "-40"]),
+        numbers(&["--conn", "tcp orig-src 192.168.1.12 reply-dport 42443", "--packet", "-40"]),
+    );
+    assert_eq!(numbers(&["--conn", "-p tcp -g"]), numbers(&["--conn", "tcp dst-nat"]));
     assert_eq!(numbers(&["--conn", "invalid"]), [55, 59, 60]);
     assert_eq!(numbers(&["--conn", "#7"]), [51, 52]);
     assert_eq!(numbers(&["--conn", "dropped tcp dst 203.0.113.1"]), [58, 59, 60]);
@@ -130,6 +137,8 @@ fn what_is_asked_for_wrongly_is_named() {
         "uct: '--packet 9-3' is no packet number; N, N-M, N- or -M is expected, counted from 1",
     );
     wrong(&["--conn", "tcp dport"], "uct: --conn: 'dport' wants a port after it");
+    wrong(&["--conn", "-p"], "uct: --conn: '-p' wants a protocol after it");
+    wrong(&["--conn", "-p tpc"], "uct: --conn: 'tpc' is no protocol");
     wrong(&["--conn", "src here"], "uct: --conn: 'here' is no address and no prefix");
     wrong(&["--conn", "id x"], "uct: --conn: 'x' is no connection's number");
 }
