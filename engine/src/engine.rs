@@ -260,13 +260,15 @@ impl Engine {
     }
 
     /// A tuple was taken between lookup and confirmation. Protocols without a handshake may join the winner if it is the
-    /// same flow in every respect.
+    /// same flow in every respect, its zone included.
     fn resolve(&self, loser: &Conn, winner: ConnRef) -> Confirm {
         let may = matches!(
             loser.original().protocol,
             Protocol::UDP | Protocol::UDPLITE | Protocol::ICMP | Protocol::ICMPV6 | Protocol::GRE
         );
-        let same = loser.original() == winner.original() && loser.reply() == winner.reply();
+        let in_one_zone =
+            [Direction::Original, Direction::Reply].map(|dir| loser.zone().id(dir) == winner.zone().id(dir));
+        let same = loser.original() == winner.original() && loser.reply() == winner.reply() && in_one_zone == [true; 2];
         if may && same {
             self.stats.clash_resolve.count();
             return Confirm::Merged(winner);

@@ -498,21 +498,28 @@ impl Kernel {
         })
     }
 
-    /// Asks for every entry that is followed.
+    /// Asks for every entry that is followed. Where another one answers to its tuple (zones of one direction may leave two), the table is
+    /// listed.
     fn ask(&mut self, observed: &mut Observed) -> io::Result<()> {
         let requests = self.followed.iter().map(|followed| followed.known.get()).collect();
         let (followed, table) = (&self.followed, &mut observed.table);
         let mut gone = BTreeSet::new();
+        let mut is_hidden = false;
         self.control.batch(requests, |index, answer| {
             let id = followed[index].known.id;
             match answer.ok().and_then(ctnetlink::parse_entry) {
                 Some(entry) if entry.id == id => table.push(entry),
-                _ => {
+                Some(_) => is_hidden = true,
+                None => {
                     gone.insert(id);
                 }
             }
         })?;
         self.followed.retain(|followed| !gone.contains(&followed.known.id));
+        if is_hidden {
+            observed.table.clear();
+            return self.list(observed);
+        }
         Ok(())
     }
 
