@@ -4,6 +4,7 @@
 //! asked, it is asked whether it still does the same.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use uct_tests::compare::differences;
@@ -55,7 +56,12 @@ fn the_kernel_still_does_the_same() {
     let mut kernel = Kernel::new().unwrap();
     for folder in folders() {
         let (scenario, truth) = load(&folder);
-        let outcome = replay(&mut kernel, None, &scenario).unwrap();
+        // A machine that was held up plays it again.
+        let mut play = || match replay(&mut kernel, None, &scenario) {
+            Err(error) if error.kind() == ErrorKind::TimedOut => None,
+            outcome => Some(outcome.unwrap()),
+        };
+        let outcome = (0..5).find_map(|_| play()).expect("the machine is not too slow five times");
         for (index, (now, then)) in outcome.kernel.iter().zip(&truth).enumerate() {
             let lines = differences(sent(&scenario.steps[index]), now, then);
             assert!(lines.is_empty(), "{}, step {index}:\n{}", folder.display(), lines.join("\n"));
